@@ -1,0 +1,69 @@
+# trabbits: `make run` to try it, `make test` to test it, `make help` for the rest.
+# Everything is set up on the way: see scripts/prepare.
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+# ARGS go to what a target runs: make test ARGS="tests/wire -x", make bench ARGS="--quick"
+ARGS ?=
+PORT ?= 6672
+
+RUN_READY := $(VENV)/.ready-run
+DEV_READY := $(VENV)/.ready-dev
+
+.PHONY: help run test lint format coverage docs wheel news bench clean
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+run: $(RUN_READY) ## start the proxy in front of a RabbitMQ, on port 6672
+	@scripts/prepare packages rabbitmq-server
+	@$(BIN)/python scripts/run.py --port $(PORT) $(ARGS)
+
+test: $(DEV_READY) ## run all tests (some start real RabbitMQ nodes)
+	@scripts/prepare packages rabbitmq-server haproxy
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(DEV_READY) ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(DEV_READY) ## put the code into its usual form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+coverage: $(DEV_READY) ## unit tests must reach 95 % of the branches of wire/ and session/
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -q -m "not broker" $(ARGS)
+	$(BIN)/python -m coverage report
+	$(BIN)/python scripts/coverage_gate.py --branches 95 trabbits/wire trabbits/session
+
+docs: $(DEV_READY) ## build the documentation into docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+wheel: $(DEV_READY) ## build a wheel into dist/ and try it in an environment of its own
+	rm -rf dist build
+	$(BIN)/python -m build --wheel --outdir dist . >/dev/null
+	$(BIN)/python scripts/check_wheel.py dist/*.whl
+
+news: $(DEV_READY) ## show what the next release's notes would say, and check the fragments
+	$(BIN)/python scripts/check_news.py
+
+bench: $(DEV_READY) ## measure direct RabbitMQ, HAProxy and trabbits against each other
+	@scripts/prepare packages rabbitmq-server
+	@scripts/prepare packages haproxy || echo "going on without HAProxy"
+	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+clean: ## remove the environment and everything built
+	rm -rf $(VENV) build dist docs/_build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+
+$(DEV_READY): pyproject.toml scripts/prepare
+	@scripts/prepare venv $(VENV) dev
+	@touch $(DEV_READY) $(RUN_READY)
+
+$(RUN_READY): pyproject.toml scripts/prepare
+	@scripts/prepare venv $(VENV) trial
+	@touch $(RUN_READY)
