@@ -1,0 +1,137 @@
+"""The numbers of AMQP 0-9-1: frame types, method indices, reply codes.
+
+Lives here: plain constants, named as the specification names them. A *method index* is the class id
+shifted left by 16, or-ed with the method id: the four octets a method frame's payload starts with.
+Must not know: anything that parses or decides.
+
+Source: AMQP 0-9-1 specification sections 2.3.5 (frames) and 1.2 (reply codes), RabbitMQ's extensions.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
+
+FRAME_METHOD: Final = 1
+FRAME_HEADER: Final = 2
+FRAME_BODY: Final = 3
+FRAME_HEARTBEAT: Final = 8
+FRAME_END: Final = 0xCE
+
+#: Octets of framing around a payload: 7 of head, 1 of end.  ``frame_max`` counts them (section 4.2.3).
+FRAME_OVERHEAD: Final = 8
+#: The smallest frame_max a peer may ask for (section 1.4.2.6, "frame-min-size").
+FRAME_MIN_SIZE: Final = 4096
+
+HEARTBEAT_FRAME: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
+
+CONNECTION_START: Final = 0x000A000A
+CONNECTION_START_OK: Final = 0x000A000B
+CONNECTION_SECURE: Final = 0x000A0014
+CONNECTION_SECURE_OK: Final = 0x000A0015
+CONNECTION_TUNE: Final = 0x000A001E
+CONNECTION_TUNE_OK: Final = 0x000A001F
+CONNECTION_OPEN: Final = 0x000A0028
+CONNECTION_OPEN_OK: Final = 0x000A0029
+CONNECTION_CLOSE: Final = 0x000A0032
+CONNECTION_CLOSE_OK: Final = 0x000A0033
+CONNECTION_BLOCKED: Final = 0x000A003C
+CONNECTION_UNBLOCKED: Final = 0x000A003D
+CONNECTION_UPDATE_SECRET: Final = 0x000A0046
+CONNECTION_UPDATE_SECRET_OK: Final = 0x000A0047
+CHANNEL_OPEN: Final = 0x0014000A
+CHANNEL_OPEN_OK: Final = 0x0014000B
+CHANNEL_FLOW: Final = 0x00140014
+CHANNEL_FLOW_OK: Final = 0x00140015
+CHANNEL_CLOSE: Final = 0x00140028
+CHANNEL_CLOSE_OK: Final = 0x00140029
+EXCHANGE_DECLARE: Final = 0x0028000A
+EXCHANGE_DECLARE_OK: Final = 0x0028000B
+EXCHANGE_DELETE: Final = 0x00280014
+EXCHANGE_DELETE_OK: Final = 0x00280015
+EXCHANGE_BIND: Final = 0x0028001E
+EXCHANGE_BIND_OK: Final = 0x0028001F
+EXCHANGE_UNBIND: Final = 0x00280028
+EXCHANGE_UNBIND_OK: Final = 0x00280033
+QUEUE_DECLARE: Final = 0x0032000A
+QUEUE_DECLARE_OK: Final = 0x0032000B
+QUEUE_BIND: Final = 0x00320014
+QUEUE_BIND_OK: Final = 0x00320015
+QUEUE_PURGE: Final = 0x0032001E
+QUEUE_PURGE_OK: Final = 0x0032001F
+QUEUE_DELETE: Final = 0x00320028
+QUEUE_DELETE_OK: Final = 0x00320029
+QUEUE_UNBIND: Final = 0x00320032
+QUEUE_UNBIND_OK: Final = 0x00320033
+BASIC_QOS: Final = 0x003C000A
+BASIC_QOS_OK: Final = 0x003C000B
+BASIC_CONSUME: Final = 0x003C0014
+BASIC_CONSUME_OK: Final = 0x003C0015
+BASIC_CANCEL: Final = 0x003C001E
+BASIC_CANCEL_OK: Final = 0x003C001F
+BASIC_PUBLISH: Final = 0x003C0028
+BASIC_RETURN: Final = 0x003C0032
+BASIC_DELIVER: Final = 0x003C003C
+BASIC_GET: Final = 0x003C0046
+BASIC_GET_OK: Final = 0x003C0047
+BASIC_GET_EMPTY: Final = 0x003C0048
+BASIC_ACK: Final = 0x003C0050
+BASIC_REJECT: Final = 0x003C005A
+BASIC_RECOVER_ASYNC: Final = 0x003C0064
+BASIC_RECOVER: Final = 0x003C006E
+BASIC_RECOVER_OK: Final = 0x003C006F
+BASIC_NACK: Final = 0x003C0078
+CONFIRM_SELECT: Final = 0x0055000A
+CONFIRM_SELECT_OK: Final = 0x0055000B
+TX_SELECT: Final = 0x005A000A
+TX_SELECT_OK: Final = 0x005A000B
+TX_COMMIT: Final = 0x005A0014
+TX_COMMIT_OK: Final = 0x005A0015
+TX_ROLLBACK: Final = 0x005A001E
+TX_ROLLBACK_OK: Final = 0x005A001F
+
+REPLY_SUCCESS: Final = 200
+CONTENT_TOO_LARGE: Final = 311
+NO_ROUTE: Final = 312
+NO_CONSUMERS: Final = 313
+CONNECTION_FORCED: Final = 320
+INVALID_PATH: Final = 402
+ACCESS_REFUSED: Final = 403
+NOT_FOUND: Final = 404
+RESOURCE_LOCKED: Final = 405
+PRECONDITION_FAILED: Final = 406
+FRAME_ERROR: Final = 501
+SYNTAX_ERROR: Final = 502
+COMMAND_INVALID: Final = 503
+CHANNEL_ERROR: Final = 504
+UNEXPECTED_FRAME: Final = 505
+RESOURCE_ERROR: Final = 506
+NOT_ALLOWED: Final = 530
+NOT_IMPLEMENTED: Final = 540
+INTERNAL_ERROR: Final = 541
+
+#: The name that RabbitMQ puts before a reply text, as in ``NOT_FOUND - no queue 'q' in vhost '/'``.
+REPLY_NAMES: Final[dict[int, str]] = {
+    311: "CONTENT_TOO_LARGE",
+    312: "NO_ROUTE",
+    313: "NO_CONSUMERS",
+    320: "CONNECTION_FORCED",
+    402: "INVALID_PATH",
+    403: "ACCESS_REFUSED",
+    404: "NOT_FOUND",
+    405: "RESOURCE_LOCKED",
+    406: "PRECONDITION_FAILED",
+    501: "FRAME_ERROR",
+    502: "SYNTAX_ERROR",
+    503: "COMMAND_INVALID",
+    504: "CHANNEL_ERROR",
+    505: "UNEXPECTED_FRAME",
+    506: "RESOURCE_ERROR",
+    530: "NOT_ALLOWED",
+    540: "NOT_IMPLEMENTED",
+    541: "INTERNAL_ERROR",
+}
+
+#: Codes that close only the channel (section 1.2, "soft errors"); every other error closes the connection.
+SOFT_ERRORS: Final[frozenset[int]] = frozenset({311, 313, 403, 404, 405, 406})

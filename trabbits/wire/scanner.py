@@ -1,0 +1,401 @@
+"""The frame scanner: walks the octets of one peer and cuts them into runs, decoding nothing.
+
+Lives here: splitting the stream into frames over any chunk boundary, the checks that every frame must pass
+(size, end octet, type, order of content), and cutting *runs*: maximal stretches of consecutive frames that go
+to the same destination and leave as one slice.
+Must not know: what a method means, who the peers are, which channels are open.  That is asked of the two
+kinds of callbacks below.
+
+How a decision is asked for
+    A *route* is a callable ``(octets, start, end, channel) -> destination | None`` for a common method.  It
+    may look at the frame ``octets[start:end]`` and may patch the same octets in `Scanner.patchable`, but
+    must emit nothing in this direction.  It answers with the destination of the frame and of the content
+    behind it, or with None: "not a common case".
+    Everything else goes to ``method(index, channel, frame) -> destination | None | STALL`` with the frame
+    as octets of its own.  Runs are flushed before, so it may emit in any order; it forwards the frame itself.
+    What it returns is only where content behind the frame goes.  `STALL` leaves the frame and all that
+    follows unread until `resume`.
+
+A destination is anything with ``append(octets)``: a list most of the time, `DISCARD` for nowhere.
+
+Source: AMQP 0-9-1 sections 2.3.5 (framing) and 4.2 (wire-level format, content order).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from struct import Struct
+from typing import Any, Final, Protocol
+
+from trabbits.wire.constants import (
+    BASIC_DELIVER,
+    BASIC_GET_OK,
+    BASIC_PUBLISH,
+    BASIC_RETURN,
+    COMMAND_INVALID,
+    FRAME_BODY,
+    FRAME_END,
+    FRAME_ERROR,
+    FRAME_HEADER,
+    FRAME_HEARTBEAT,
+    FRAME_METHOD,
+    FRAME_OVERHEAD,
+    UNEXPECTED_FRAME,
+)
+from trabbits.wire.errors import Violation
+
+
+class Destination(Protocol):
+    """Where a run goes."""
+
+    def append(self, octets: bytes, /) -> Any: ...
+
+
+Route = Callable[[bytes, int, int, int], "Destination | None"]
+
+#: The destination of frames that nobody shall see.
+DISCARD: Final[Destination] = deque(maxlen=0)
+
+
+class _Stall:
+    """The type of `STALL`."""
+
+    def append(self, octets: bytes, /) -> None:
+        raise AssertionError("nothing may be sent to STALL")
+
+
+#: The answer of a ``method`` callback that cannot take the frame yet.
+STALL: Final = _Stall()
+
+CARRYING: Final[frozenset[int]] = frozenset({BASIC_PUBLISH, BASIC_RETURN, BASIC_DELIVER, BASIC_GET_OK})
+_BASIC_CLASS: Final = 60
+
+_HEAD = Struct(">BHI").unpack_from
+_HEAD_AND_INDEX = Struct(">BHII").unpack_from
+_HEAD_AND_SIZE = Struct(">BHIIQ").unpack_from
+_HEADER_PAYLOAD = Struct(">HHQ").unpack_from
+
+
+class Content:
+    """The content in progress on one channel: what is still to come and where it goes."""
+
+    __slots__ = ("destination", "done", "left")
+
+    def __init__(self, destination: Destination) -> None:
+        self.destination = destination
+        #: Octets of body to come; -1 while the content header is awaited.
+        self.left = -1
+        #: Called once when the last octet was appended to the destination.
+        self.done: Callable[[], None] | None = None
+
+
+class Scanner:
+    """Walks the octets of one peer.
+
+    `frame_max` counts the framing.  `carrying` holds the routes of methods with content, `bare` those of
+    methods without.  Give `patching` when routes patch octets in place.  Every callback may be exchanged
+    between two frames.  After a `Violation` the scanner is of no further use, but for `take_rest`: the
+    octets from the offending frame on.
+    """
+
+    __slots__ = (
+        "_have",
+        "_need",
+        "_parts",
+        "_payload_max",
+        "_stalled",
+        "_stopped",
+        "bare",
+        "began",
+        "carrying",
+        "contents",
+        "frames",
+        "method",
+        "patchable",
+        "patching",
+    )
+
+    def __init__(
+        self, frame_max: int, method: Callable[[int, int, bytes], Destination | None], *, patching: bool = False
+    ) -> None:
+        self._payload_max = frame_max - FRAME_OVERHEAD
+        self._parts: list[bytes] = []
+        self._have = 0
+        self._need = 0
+        self._stalled = False
+        self._stopped = False
+        self.method = method
+        self.carrying: Mapping[int, Route] = {}
+        self.bare: Mapping[int, Route] = {}
+        #: Called with (channel, content) when a message was not whole in one chunk.
+        self.began: Callable[[int, Content], None] | None = None
+        self.contents: dict[int, Content] = {}
+        self.patching = patching
+        self.patchable: bytearray = bytearray()
+        #: Frames seen so far.
+        self.frames = 0
+
+    @property
+    def frame_max(self) -> int:
+        return self._payload_max + FRAME_OVERHEAD
+
+    @frame_max.setter
+    def frame_max(self, value: int) -> None:
+        self._payload_max = value - FRAME_OVERHEAD
+
+    @property
+    def stalled(self) -> bool:
+        """Whether input waits for `resume`."""
+        return self._stalled
+
+    @property
+    def pending(self) -> int:
+        """Octets held: an unfinished frame, or everything since a stall."""
+        return self._have
+
+    def stop(self) -> None:
+        """Ignore everything from the next frame on; what is not scanned yet is left for `take_rest`."""
+        self._stopped = True
+
+    def mute(self) -> None:
+        """Forward nothing more: only ``method`` still hears of frames."""
+        self.carrying = {}
+        self.bare = {}
+        for content in self.contents.values():
+            content.destination = DISCARD
+            content.done = None
+
+    def resume(self) -> None:
+        """Take up scanning after a stall; may raise `Violation` or stall again."""
+        if self._stalled:
+            self._stalled = False
+            self.feed(b"")
+
+    def feed(self, octets: bytes) -> None:
+        """Scan a chunk as received.  Raises `Violation` after everything sound before it went its way."""
+        if self._stopped:
+            return
+        parts = self._parts
+        if parts:
+            parts.append(octets)
+            self._have += len(octets)
+            if self._stalled or self._have < self._need:
+                return
+            octets = b"".join(parts)
+            parts.clear()
+        octets = self._walk(octets)
+        self._have = len(octets)
+        if octets:
+            parts.append(octets)
+
+    def take_rest(self) -> bytes:
+        """Hand over the octets not scanned yet, from a whole frame's start on; the scanner forgets them."""
+        rest = b"".join(self._parts)
+        self._parts.clear()
+        self._have = 0
+        self._stalled = False
+        return rest
+
+    def _walk(self, octets: bytes) -> bytes:  # noqa: C901 - one loop, unrolled on purpose: the hot path
+        """Walk whole frames; return what is left over."""
+        out: bytes = octets
+        if self.patching:
+            self.patchable = bytearray(octets)
+            out = self.patchable  # type: ignore[assignment]  # sliced only, and both slice alike
+        contents = self.contents
+        carrying = self.carrying.get
+        bare = self.bare.get
+        payload_max = self._payload_max
+        end = len(octets)
+        pos = run = frames = 0
+        to: Destination = DISCARD
+        need = 7
+        try:
+            while True:
+                left = end - pos
+                if left < 11:
+                    need = 7
+                    if left < 7:
+                        break
+                    kind, channel, size = _HEAD(octets, pos)
+                    index = 0
+                else:
+                    kind, channel, size, index = _HEAD_AND_INDEX(octets, pos)
+                after = pos + size + 8
+                if after > end:
+                    self._check_head(kind, channel, size)
+                    need = size + 8
+                    break
+                if octets[after - 1] != FRAME_END or size > payload_max:
+                    self._refuse(octets, pos, kind, channel, size)
+                frames += 1
+
+                if kind == FRAME_METHOD:
+                    if contents and channel in contents:
+                        raise self._method_in_content(channel)
+                    destination: Destination | None
+                    route = carrying(index)
+                    if route is not None and (destination := route(octets, pos, after, channel)) is not None:
+                        if destination is not to:
+                            if pos > run:
+                                to.append(out[run:pos])
+                                run = pos
+                            to = destination
+                        pos = after
+                        # The common case: header and one body frame stand right behind, whole.
+                        if end - pos >= 19:
+                            kind, channel2, size, ids, body = _HEAD_AND_SIZE(octets, pos)
+                            after = pos + size + 8
+                            if (
+                                kind == FRAME_HEADER
+                                and channel2 == channel
+                                and ids == 0x003C0000
+                                and 14 <= size <= payload_max
+                                and after <= end
+                                and octets[after - 1] == FRAME_END
+                            ):
+                                if not body:
+                                    frames += 1
+                                    pos = after
+                                    continue
+                                pos2 = after + body + 8
+                                if pos2 <= end and body <= payload_max and octets[pos2 - 1] == FRAME_END:
+                                    kind, channel2, size = _HEAD(octets, after)
+                                    if kind == FRAME_BODY and channel2 == channel and size == body:
+                                        frames += 2
+                                        pos = pos2
+                                        continue
+                        self._begin(channel, destination)
+                        continue
+                    route = bare(index)
+                    if route is not None and (destination := route(octets, pos, after, channel)) is not None:
+                        if destination is not to:
+                            if pos > run:
+                                to.append(out[run:pos])
+                                run = pos
+                            to = destination
+                        pos = after
+                        continue
+                    if pos > run:
+                        to.append(out[run:pos])
+                        run = pos
+                    if size < 4:
+                        raise Violation(FRAME_ERROR, f"method frame of {size} octets has no method id", channel=channel)
+                    destination = self.method(index, channel, octets[pos:after])
+                    if destination is STALL:
+                        self._stalled = True
+                        frames -= 1
+                        break
+                    run = pos = after
+                    to = DISCARD
+                    if self._stopped:
+                        break
+                    if index in CARRYING:
+                        self._begin(channel, DISCARD if destination is None else destination)
+                    carrying = self.carrying.get
+                    bare = self.bare.get
+                    payload_max = self._payload_max
+
+                elif kind == FRAME_HEADER or kind == FRAME_BODY:
+                    content = contents.get(channel)
+                    if content is None or (content.left < 0) != (kind == FRAME_HEADER):
+                        raise self._content_out_of_order(channel, kind, content)
+                    if content.destination is not to:
+                        if pos > run:
+                            to.append(out[run:pos])
+                            run = pos
+                        to = content.destination
+                    if kind == FRAME_HEADER:
+                        content.left = self._body_size(octets, pos, size, channel)
+                    elif size > content.left:
+                        raise Violation(
+                            UNEXPECTED_FRAME,
+                            f"content body is {size - content.left} octets longer than its header announced",
+                            channel=channel,
+                        )
+                    else:
+                        content.left -= size
+                    pos = after
+                    if not content.left:
+                        del contents[channel]
+                        if content.done is not None:
+                            to.append(out[run:pos])
+                            run = pos
+                            to = DISCARD
+                            content.done()
+
+                else:
+                    self._check_head(kind, channel, size)  # a heartbeat, or it raises
+                    if pos > run:
+                        to.append(out[run:pos])
+                    run = pos = after
+        except Violation:
+            self._parts.append(octets[pos:])
+            raise
+        finally:
+            self.frames += frames
+            if pos > run:
+                to.append(out if run == 0 and pos == end else out[run:pos])
+        self._need = need
+        return octets[pos:]
+
+    def _begin(self, channel: int, destination: Destination) -> None:
+        content = self.contents[channel] = Content(destination)
+        if self.began is not None:
+            self.began(channel, content)
+
+    def _check_head(self, kind: int, channel: int, size: int) -> None:
+        """Refuse, from its head alone, a frame that cannot be good: nothing waits for its payload."""
+        if kind not in (FRAME_METHOD, FRAME_HEADER, FRAME_BODY, FRAME_HEARTBEAT):
+            raise Violation(FRAME_ERROR, f"unknown frame type {kind}", channel=channel)
+        if size > self._payload_max:
+            raise Violation(
+                FRAME_ERROR,
+                f"frame of {size + FRAME_OVERHEAD} octets on channel {channel} is larger than the negotiated "
+                f"frame_max of {self.frame_max}",
+                channel=channel,
+            )
+        if kind == FRAME_HEARTBEAT and channel:
+            raise Violation(COMMAND_INVALID, f"heartbeat on channel {channel}, must be channel 0", channel=channel)
+
+    def _refuse(self, octets: bytes, pos: int, kind: int, channel: int, size: int) -> None:
+        self._check_head(kind, channel, size)
+        found = octets[pos + size + 7]
+        raise Violation(
+            FRAME_ERROR,
+            f"frame on channel {channel} ends with octet {found:#04x}, expected {FRAME_END:#04x}",
+            channel=channel,
+        )
+
+    def _method_in_content(self, channel: int) -> Violation:
+        part = "header" if self.contents[channel].left < 0 else "body"
+        return Violation(
+            UNEXPECTED_FRAME,
+            f"expected content {part} on channel {channel}, got a method frame instead",
+            channel=channel,
+        )
+
+    @staticmethod
+    def _content_out_of_order(channel: int, kind: int, content: Content | None) -> Violation:
+        got = "header" if kind == FRAME_HEADER else "body"
+        if content is None:
+            text = f"expected a method frame on channel {channel}, got a content {got} instead"
+        else:
+            wanted = "header" if content.left < 0 else "body"
+            text = f"expected content {wanted} on channel {channel}, got a content {got} instead"
+        return Violation(UNEXPECTED_FRAME, text, channel=channel)
+
+    @staticmethod
+    def _body_size(octets: bytes, pos: int, size: int, channel: int) -> int:
+        """The body size that a content header announces (section 4.2.6.1)."""
+        if size < 14:
+            raise Violation(FRAME_ERROR, f"content header of {size} octets is too short", channel=channel)
+        class_id, _weight, body = _HEADER_PAYLOAD(octets, pos + 7)
+        if class_id != _BASIC_CLASS:
+            raise Violation(
+                UNEXPECTED_FRAME,
+                f"expected content header for class {_BASIC_CLASS}, got one for class {class_id} instead",
+                channel=channel,
+            )
+        return int(body)
