@@ -1,0 +1,139 @@
+"""What a session asks its surroundings to do: commands in the imperative, executed by the frontend's runner.
+
+Lives here: plain values.  Octets are not actions: they wait in `Session.to_client` and `Link.out`.
+Must not know: how a command is carried out.  Each command whose outcome matters is answered by an event of
+`Session` (named with it).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from trabbits.session.link import Link
+
+
+@frozen
+class LinkRequest:
+    """Everything an upstream needs to open a link on behalf of a client."""
+
+    virtual_host: str
+    #: "PLAIN" or "AMQPLAIN".
+    mechanism: str
+    username: str
+    password: str = field(repr=False)
+    #: The client's properties, already extended by the client's address and the session's id.
+    client_properties: dict[str, Any]
+    locale: str
+    #: Agreed with the client, counting the framing; an upstream is offered at most this.
+    frame_max: int
+    #: The highest channel number the client may use; the link needs one more for trabbits itself.
+    channel_max: int
+    #: Seconds proposed to the upstream, 0 for none.
+    heartbeat: int
+
+
+class Action:
+    """The base of all commands."""
+
+    __slots__ = ()
+
+
+@frozen
+class OpenLinks(Action):
+    """Open a link to every upstream of the settings.
+
+    Answered per upstream by `Session.link_opened`, `link_refused` or `link_unreachable`.
+    """
+
+    request: LinkRequest
+
+
+@frozen
+class CancelLinks(Action):
+    """Give up the links that are still being opened; they are not answered any more."""
+
+
+@frozen(eq=False)
+class CloseLink(Action):
+    """Close a link properly (connection.close, close-ok), within the session's close timeout.
+
+    Answered by `Session.link_gone`, whatever the outcome.
+    """
+
+    link: Link
+
+
+@frozen
+class CloseClient(Action):
+    """Send what waits for the client, then close its connection.  Answered by `Session.client_lost`."""
+
+
+@frozen
+class AbortClient(Action):
+    """Drop the client's connection at once.  Answered by `Session.client_lost`."""
+
+
+@frozen
+class SetTimer(Action):
+    """Call `Session.timer_fired` with this name in so many seconds; replaces a timer of the same name."""
+
+    name: str
+    seconds: float
+
+
+@frozen
+class CancelTimer(Action):
+    """Forget the timer of this name, if there is one."""
+
+    name: str
+
+
+@frozen
+class PauseClient(Action):
+    """Read nothing more from the client until `ResumeClient`."""
+
+
+@frozen
+class ResumeClient(Action):
+    """Read from the client again."""
+
+
+@frozen(eq=False)
+class PauseLink(Action):
+    """Read nothing more from this link until `ResumeLink`."""
+
+    link: Link
+
+
+@frozen(eq=False)
+class ResumeLink(Action):
+    """Read from this link again."""
+
+    link: Link
+
+
+@frozen(eq=False)
+class CountMessages(Action):
+    """Ask a link, on trabbits' own channel, how many messages a queue holds.
+
+    Answered by `Session.messages_counted` with the same token; a queue that is not there counts 0.
+    """
+
+    link: Link
+    queue: str
+    token: int
+
+
+@frozen(eq=False)
+class UpdateSecret(Action):
+    """Hand a new secret to an upstream (connection.update-secret).
+
+    Answered by `Session.secret_updated`; a refusal arrives as the upstream's connection.close.
+    """
+
+    link: Link
+    secret: str = field(repr=False)
+    reason: str

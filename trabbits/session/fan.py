@@ -1,0 +1,379 @@
+"""A fan session: several links behind one client, and the same contract as over one.
+
+Lives here: which part of the session takes which method, the routes of the common ones, and what these parts share.
+    fan_publish.py   which link gets a publish, returns
+    fan_settle.py    acknowledgements that are not the common case
+    fan_requests.py  requests that go to all links
+    fan_get.py       basic.get
+    fan_close.py     the end of a channel
+Must not know: channel 0 (``session.py``).
+
+Source: the table "What a client sees" of the architecture document.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Final
+
+from trabbits.session.actions import Action, PauseLink, ResumeLink
+from trabbits.session.consumers import Consumer, Held
+from trabbits.session.fan_channel import FanChannel
+from trabbits.session.fan_close import Closings
+from trabbits.session.fan_get import Gets
+from trabbits.session.fan_publish import Publishing
+from trabbits.session.fan_requests import FanRequests
+from trabbits.session.fan_settle import Settling
+from trabbits.session.link import Link
+from trabbits.session.relay import channel_not_open, check_channel_open, check_from_client
+from trabbits.session.turns import PROXY, Turns
+from trabbits.wire import constants as amqp
+from trabbits.wire.encode import reject_frame
+from trabbits.wire.errors import Violation
+from trabbits.wire.methods import name_of
+from trabbits.wire.scanner import DISCARD, STALL, Content, Destination
+
+if TYPE_CHECKING:
+    from trabbits.session.session import Session
+
+#: Octets of deliveries that may wait for the client's windows before links are paused.
+HELD_MAX: Final = 64 * 1024 * 1024
+#: Octets that may wait for another link's message to end before links are paused.
+WAITING_MAX: Final = 1024 * 1024
+
+_TAG = Struct(">Q").unpack_from
+_SET_TAG = Struct(">Q").pack_into
+
+
+class FanRelay:
+    """The relay of a session with several links."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.links = session.links
+        self.channels: dict[int, FanChannel] = {}
+        #: Deliveries that were held since the last `settle`, not counted yet.
+        self.fresh: list[Held] = []
+        self._held_octets = 0
+        self._contended: set[Turns] = set()
+        self._paused: set[Link] = set()
+        self.closings = Closings(self)
+        self.publishing = Publishing(self)
+        self.settling = Settling(self)
+        self.requests = FanRequests(self)
+        self.gets = Gets(self)
+
+    def start(self) -> None:
+        scanner = self.session.client_scanner
+        scanner.carrying = {amqp.BASIC_PUBLISH: self._publish}
+        scanner.bare = {amqp.BASIC_ACK: self._ack}
+        for link in self.links:
+            routes = _LinkRoutes(self, link)
+            link.scanner.carrying = {amqp.BASIC_DELIVER: routes.deliver}
+            link.scanner.bare = {amqp.BASIC_ACK: routes.ack}
+            link.scanner.began = routes.began
+
+    # Routes of what the client sends
+
+    def _publish(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
+        state = self.channels.get(channel)
+        if state is None or state.special:
+            return None
+        # Exchange and routing key as they stand in the frame, without the ticket before and the bits behind.
+        link = self.publishing.routes.get(octets[start + 13 : end - 2])
+        if link is None:
+            return None
+        confirms = state.confirms
+        if confirms is not None:
+            state.links[link].confirms.published(confirms.published())
+        return link.out
+
+    def _ack(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
+        state = self.channels.get(channel)
+        if state is None or state.special or end - start != 21 or octets[start + 19]:
+            return None
+        deliveries = state.deliveries
+        outstanding = deliveries.outstanding
+        place = _TAG(octets, start + 11)[0] - deliveries.first
+        if not 0 <= place < len(outstanding):
+            return None
+        entry = outstanding[place]
+        if entry is None:
+            return None
+        if place:
+            outstanding[place] = None
+        else:
+            outstanding.popleft()
+            deliveries.first += 1
+            if outstanding and outstanding[0] is None:
+                deliveries.trim()
+        link, tag, consumer = entry
+        _SET_TAG(self.session.client_scanner.patchable, start + 11, tag)
+        if consumer is not None:
+            consumer.unacked -= 1
+            state.unacked -= 1
+            if consumer.held or state.limit:
+                self.release(state)
+        return link.out
+
+    # Everything else
+
+    def client_method(self, index: int, channel: int, frame: bytes) -> Destination | None:
+        state = self.channels.get(channel)
+        if index == amqp.CHANNEL_OPEN:
+            check_channel_open(channel, self.session.channel_max, already=state is not None)
+            state = FanChannel(channel, self.links, self.session.to_client, self._contend)
+            self.channels[channel] = state
+            self.requests.ask(state, index, frame)
+            return None
+        if state is None:
+            raise channel_not_open(index, channel)
+        if index == amqp.CHANNEL_CLOSE:
+            self.closings.client_closed(state, frame)
+            return None
+        if state.closing is not None:
+            if index == amqp.CHANNEL_CLOSE_OK:
+                self.closings.client_answered(state)
+            return DISCARD
+        if state.get is not None:
+            return STALL
+        if index == amqp.BASIC_PUBLISH:
+            return self.publishing.publish(state, frame)
+        if index in (amqp.BASIC_ACK, amqp.BASIC_NACK, amqp.BASIC_REJECT):
+            self.settling.client_settled(state, index, frame)
+        elif index == amqp.BASIC_GET:
+            return self.gets.asked(state, frame)
+        elif index == amqp.CHANNEL_FLOW_OK:
+            if state.flow_asked:
+                self.to_link(state, state.flow_asked.pop(0), frame)
+        elif index not in (amqp.BASIC_CANCEL_OK, amqp.CHANNEL_CLOSE_OK):
+            check_from_client(index)
+            self.requests.ask(state, index, frame)
+        return None
+
+    def link_method(self, link: Link, index: int, channel: int, frame: bytes) -> Destination | None:
+        state = self.channels.get(channel)
+        if state is None:
+            return DISCARD
+        destination: Destination | None = None
+        if index == amqp.CHANNEL_CLOSE:
+            self.closings.link_closed(state, link, frame)
+        elif index == amqp.CHANNEL_CLOSE_OK:
+            self.closings.link_answered(state, link)
+        elif state.closing is not None:
+            destination = DISCARD
+        elif index in (amqp.BASIC_ACK, amqp.BASIC_NACK):
+            self.publishing.link_confirmed(state, link, index, frame)
+        elif index == amqp.BASIC_DELIVER:
+            destination = self._deliver_to_nobody(state, link, frame)
+        elif index == amqp.BASIC_RETURN:
+            destination = self.publishing.link_returned(state, link, frame)
+        elif index in (amqp.BASIC_GET_OK, amqp.BASIC_GET_EMPTY):
+            destination = self.gets.answered(state, link, index, frame)
+        elif index == amqp.BASIC_CANCEL:
+            self.requests.link_cancelled(state, link, frame)
+        elif index == amqp.CHANNEL_FLOW:
+            state.flow_asked.append(link)
+            self.to_client(state, frame)
+        elif not state.requests.answered(link, index, frame):
+            raise Violation(
+                amqp.COMMAND_INVALID, f"{name_of(index)} that nobody asked for on channel {channel}", channel=channel
+            )
+        if self.session.client_scanner.stalled:
+            self.session.settle_due = True
+        return destination
+
+    def messages_counted(self, token: int, count: int) -> None:
+        self.gets.counted(token, count)
+
+    # What the parts share
+
+    def to_client(self, state: FanChannel, frame: bytes) -> None:
+        """Send a frame of our own to the client, in turn."""
+        state.turns.destination(PROXY).append(frame)
+
+    def to_link(self, state: FanChannel, link: Link, frame: bytes) -> None:
+        """Send a frame of our own to a link, but not into the middle of a message of the client's."""
+        content = self.session.client_scanner.contents.get(state.number)
+        if content is None or not goes_to(content.destination, link):
+            link.out.append(frame)
+            return
+        before = content.done
+
+        def after() -> None:
+            if before is not None:
+                before()
+            link.out.append(frame)
+
+        content.done = after
+
+    def act(self, action: Action) -> None:
+        """Ask the surroundings for something."""
+        self.session.actions.append(action)
+
+    def release(self, state: FanChannel) -> None:
+        """Let go of held deliveries what the windows have room for."""
+        freed = state.release()
+        if freed:
+            self._held_octets = max(0, self._held_octets - freed)
+
+    def hold(self, state: FanChannel, link: Link, consumer: Consumer, tag: int, tag_offset: int) -> Destination:
+        """Keep a delivery back; returns where its octets go."""
+        if consumer.cancelling:
+            self.to_link(state, link, reject_frame(state.number, tag, True))
+            return DISCARD
+        held = Held(link, tag, tag_offset)
+        consumer.held.append(held)
+        self.fresh.append(held)
+        self.session.settle_due = True
+        return held.octets
+
+    def requeue(self, state: FanChannel, consumer: Consumer) -> None:
+        """Give held deliveries back to where they came from: the consumer is going."""
+        for held in consumer.held:
+            held.discard()
+            if not consumer.no_ack:
+                self.to_link(state, held.link, reject_frame(state.number, held.tag, True))
+        self.forget_held(consumer)
+
+    def forget_held(self, consumer: Consumer) -> None:
+        """Drop held deliveries."""
+        for held in consumer.held:
+            held.discard()
+            self._held_octets = max(0, self._held_octets - held.size)
+        consumer.held.clear()
+
+    def settle(self) -> None:
+        self._held_octets += sum(held.size for held in self.fresh)
+        self.fresh.clear()
+        self._contended = {turns for turns in self._contended if turns.waiting_octets}
+        waiting = sum(turns.waiting_octets for turns in self._contended)
+        if self._held_octets > HELD_MAX or waiting > WAITING_MAX:
+            self._pause([link for link in self.links if self._may_pause(link)])
+        else:
+            self._pause([])
+        if self.session.client_scanner.stalled:
+            self.session.client_scanner.resume()
+        # While links are paused or frames wait, every event may be the one that ends it.
+        self.session.settle_due = bool(self._paused or self._contended)
+
+    def _may_pause(self, link: Link) -> bool:
+        """Not while something is awaited from the link, nor in the middle of a message others wait for.
+
+        What is awaited may be what the client needs before it settles anything; so nothing can lock up.
+        """
+        return not any(
+            state.requests.awaits(link)
+            or len(state.links[link].confirms)
+            or state.turns.occupant is link
+            or state.get is not None
+            or state.closing is not None
+            for state in self.channels.values()
+        )
+
+    def _pause(self, wanted: list[Link]) -> None:
+        for link in self.links:
+            if link in wanted and link not in self._paused:
+                self._paused.add(link)
+                self.act(PauseLink(link))
+            elif link not in wanted and link in self._paused:
+                self._paused.discard(link)
+                self.act(ResumeLink(link))
+
+    def _contend(self, turns: Turns) -> None:
+        self._contended.add(turns)
+        self.session.settle_due = True
+
+    def _deliver_to_nobody(self, state: FanChannel, link: Link, frame: bytes) -> Destination:
+        """A delivery for a consumer that is gone on our side: back to its queue."""
+        offset = 12 + frame[11]
+        self.to_link(state, link, reject_frame(state.number, _TAG(frame, offset)[0], True))
+        return DISCARD
+
+
+def goes_to(destination: Destination, link: Link) -> bool:
+    """Whether what is appended to this destination reaches the link."""
+    return destination is link.out or (isinstance(destination, Tee) and link.out in destination.outs)
+
+
+class Tee:
+    """A destination that is several."""
+
+    __slots__ = ("outs",)
+
+    def __init__(self, outs: list[list[bytes]]) -> None:
+        self.outs = outs
+
+    def append(self, octets: bytes, /) -> None:
+        for out in self.outs:
+            out.append(octets)
+
+
+class _LinkRoutes:
+    """The routes of what one link sends."""
+
+    __slots__ = ("_channels", "_link", "_out", "_relay")
+
+    def __init__(self, relay: FanRelay, link: Link) -> None:
+        self._relay = relay
+        self._link = link
+        self._channels = relay.channels
+        self._out = relay.session.to_client
+
+    def deliver(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
+        state = self._channels.get(channel)
+        if state is None or state.closing is not None:
+            return DISCARD
+        offset = start + 12 + octets[start + 11]
+        consumer = state.consumers.get(octets[start + 12 : offset])
+        if consumer is None:
+            return None
+        link = self._link
+        if state.links[link].recovering and not consumer.no_ack:
+            return DISCARD
+        tag = _TAG(octets, offset)[0]
+        if state.must_hold(consumer):
+            return self._relay.hold(state, link, consumer, tag, offset - start)
+        _SET_TAG(link.scanner.patchable, offset, state.issue(link, tag, consumer, no_ack=consumer.no_ack))
+        turns = state.turns
+        return self._out if turns.occupant is None else turns.destination(link)
+
+    def ack(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
+        state = self._channels.get(channel)
+        if state is None or state.confirms is None or state.closing is not None:
+            return DISCARD
+        if octets[start + 19] or end - start != 21:
+            return None
+        confirms = state.confirms
+        tags = confirms.due(state.links[self._link].confirms.confirmed(_TAG(octets, start + 11)[0], False))
+        if not tags:
+            return DISCARD
+        ((tag, _),) = confirms.settle(tags)
+        _SET_TAG(self._link.scanner.patchable, start + 11, tag)
+        turns = state.turns
+        return self._out if turns.occupant is None else turns.destination(self._link)
+
+    def began(self, channel: int, content: Content) -> None:
+        """A message of the link is not whole in one chunk."""
+        state = self._channels.get(channel)
+        if state is None or content.destination is DISCARD:
+            return
+        for consumer in state.consumers.values():
+            if consumer.held and consumer.held[-1].octets is content.destination:
+                self._hold_whole(state, consumer.held[-1], content)
+                return
+        state.turns.began(self._link, content, content.destination)
+
+    def _hold_whole(self, state: FanChannel, held: Held, content: Content) -> None:
+        relay = self._relay
+        held.content = content
+
+        def whole() -> None:
+            held.content = None
+            relay.fresh.append(held)
+            relay.session.settle_due = True
+            relay.release(state)
+
+        content.done = whole
+        if held in relay.fresh:
+            relay.fresh.remove(held)

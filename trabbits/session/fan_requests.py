@@ -1,0 +1,228 @@
+"""Requests of the client that every link gets: declares, bindings, consumers, prefetch, transactions and the like.
+
+Lives here: what is remembered of a request and what goes to which link, one method after the other.
+Must not know: how the answers become one (``requests.py``).
+Source: the table "What a client sees" of the architecture document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+from pamqp import commands
+
+from trabbits.session.confirms import Confirms
+from trabbits.session.consumers import Consumer
+from trabbits.session.declares import GENERATED_TAG, for_upstream, generated_name, named
+from trabbits.session.fan_channel import FanChannel, Transaction
+from trabbits.session.fan_settle import restored
+from trabbits.session.requests import REPLIES, Request
+from trabbits.wire import constants as amqp
+from trabbits.wire.declare import build_consume, parse_consume, parse_declare
+from trabbits.wire.decode import decode_method
+from trabbits.wire.encode import method_frame
+from trabbits.wire.errors import Violation
+from trabbits.wire.methods import name_of
+from trabbits.wire.peek import nowait_of
+
+if TYPE_CHECKING:
+    from trabbits.session.fan import FanRelay
+    from trabbits.session.link import Link
+
+
+class FanRequests:
+    """The requests of one session's client."""
+
+    def __init__(self, relay: FanRelay) -> None:
+        self._relay = relay
+        self._special: dict[int, Callable[[FanChannel, bytes], None]] = {
+            amqp.QUEUE_DECLARE: self._declare,
+            amqp.BASIC_CONSUME: self._consume,
+            amqp.BASIC_CANCEL: self._cancel,
+            amqp.BASIC_QOS: self._qos,
+            amqp.BASIC_RECOVER: self._recover,
+            amqp.BASIC_RECOVER_ASYNC: self._recover,
+            amqp.CONFIRM_SELECT: self._confirm_select,
+            amqp.TX_SELECT: self._tx_select,
+            amqp.TX_COMMIT: self._tx_commit,
+            amqp.TX_ROLLBACK: self._tx_rollback,
+        }
+
+    def ask(self, state: FanChannel, index: int, frame: bytes) -> None:
+        """Send a request to all links; raises `Violation` for a method that cannot be spread."""
+        special = self._special.get(index)
+        if special is not None:
+            special(state, frame)
+        elif index in REPLIES:
+            self._all(state, index, frame)
+        else:
+            raise Violation(
+                amqp.NOT_IMPLEMENTED,
+                f"{name_of(index)} is not possible over several upstreams",
+                class_id=index >> 16,
+                method_id=index & 0xFFFF,
+            )
+
+    def _all(
+        self,
+        state: FanChannel,
+        index: int,
+        frame: bytes | dict[Link, bytes],
+        finish: Callable[[bytes], None] | None = None,
+        *,
+        each: Callable[[Link], None] | None = None,
+    ) -> None:
+        """Send `frame` (or one for each link) to all links.
+
+        The reply goes to `finish`, or to the client; `each` hears of every link that answered.
+        """
+        links = self._relay.links
+        frames = frame if isinstance(frame, dict) else dict.fromkeys(links, frame)
+        for link in links:
+            self._relay.to_link(state, link, frames[link])
+        if not nowait_of(frames[links[0]], 0, index):
+            answer = finish or (lambda reply: self._relay.to_client(state, reply))
+            request = Request(REPLIES[index], set(links), answer)
+            request.each = each
+            state.requests.expect(request)
+
+    # One method after the other
+
+    def _declare(self, state: FanChannel, frame: bytes) -> None:
+        original = parse_declare(frame)
+        fields = named(original)
+        state.last_queue = fields.queue
+        upstreams = self._relay.session.settings.upstreams
+        frames = {
+            link: for_upstream(state.number, original, fields, frame, upstreams[link.index].rewriter)
+            for link in self._relay.links
+        }
+        self._all(state, amqp.QUEUE_DECLARE, frames)
+
+    def _consume(self, state: FanChannel, frame: bytes) -> None:
+        fields = parse_consume(frame)
+        if not fields.consumer_tag:
+            fields = evolve(fields, consumer_tag=generated_name(GENERATED_TAG))
+            frame = build_consume(state.number, fields)
+        tag = fields.consumer_tag
+        if tag in state.consumers and not state.consumers[tag].cancelling:
+            # A tag in use: the upstreams refuse it as they would without us.
+            self._all(state, amqp.BASIC_CONSUME, frame)
+            return
+        consumer = Consumer(tag, set(self._relay.links), no_ack=fields.no_ack, limit=state.prefetch)
+        state.consumers[tag] = consumer
+        if fields.nowait:
+            consumer.started = True
+            self._all(state, amqp.BASIC_CONSUME, frame)
+            return
+
+        def started(reply: bytes) -> None:
+            self._relay.to_client(state, reply)
+            consumer.started = True
+            self._relay.release(state)
+
+        self._all(state, amqp.BASIC_CONSUME, frame, started)
+
+    def _cancel(self, state: FanChannel, frame: bytes) -> None:
+        method = decode_method(frame)
+        assert isinstance(method, commands.Basic.Cancel)
+        nowait = method.nowait
+        consumer = state.consumers.get((method.consumer_tag or "").encode())
+        if consumer is not None:
+            consumer.cancelling = True
+            self._relay.requeue(state, consumer)
+        if nowait:
+            # Asked with a reply all the same: after it, nothing comes for this consumer any more.
+            method.nowait = False
+            frame = method_frame(state.number, method)
+
+        def cancelled(reply: bytes) -> None:
+            if consumer is not None and state.consumers.get(consumer.tag) is consumer:
+                del state.consumers[consumer.tag]
+            if not nowait:
+                self._relay.to_client(state, reply)
+
+        self._all(state, amqp.BASIC_CANCEL, frame, cancelled)
+
+    def link_cancelled(self, state: FanChannel, link: Link, frame: bytes) -> None:
+        """A broker cancelled a consumer; the client hears of it when no link is left consuming."""
+        method = decode_method(frame)
+        assert isinstance(method, commands.Basic.Cancel)
+        consumer = state.consumers.get((method.consumer_tag or "").encode())
+        if consumer is None:
+            return
+        consumer.links.discard(link)
+        if not consumer.links and not consumer.cancelling:
+            self._relay.requeue(state, consumer)
+            del state.consumers[consumer.tag]
+            self._relay.to_client(state, frame)
+
+    def _qos(self, state: FanChannel, frame: bytes) -> None:
+        method = decode_method(frame)
+        assert isinstance(method, commands.Basic.Qos)
+        if method.global_:
+            state.limit = method.prefetch_count
+        else:
+            state.prefetch = method.prefetch_count
+        self._all(state, amqp.BASIC_QOS, frame)
+        self._relay.release(state)
+
+    def _recover(self, state: FanChannel, frame: bytes) -> None:
+        """All that is outstanding comes back under new tags, and so does what is still on its way to us."""
+        method = decode_method(frame)
+        assert isinstance(method, commands.Basic.Recover | commands.Basic.RecoverAsync)
+        answers = isinstance(method, commands.Basic.Recover)
+        if not answers:
+            # Asked with a reply all the same: it tells old deliveries from new ones.
+            frame = method_frame(state.number, commands.Basic.Recover(method.requeue))
+        state.deliveries.clear()
+        state.unacked = 0
+        for consumer in state.consumers.values():
+            consumer.unacked = 0
+            if not consumer.no_ack:
+                self._relay.forget_held(consumer)
+        for each in state.links.values():
+            each.recovering += 1
+
+        def recovered(link: Link) -> None:
+            state.links[link].recovering -= 1
+
+        self._all(state, amqp.BASIC_RECOVER, frame, None if answers else _swallow, each=recovered)
+
+    def _confirm_select(self, state: FanChannel, frame: bytes) -> None:
+        if state.confirms is None:
+            state.confirms = Confirms()
+        self._all(state, amqp.CONFIRM_SELECT, frame)
+
+    def _tx_select(self, state: FanChannel, frame: bytes) -> None:
+        if state.tx is None:
+            state.tx = Transaction()
+            state.mark()
+        self._all(state, amqp.TX_SELECT, frame)
+
+    def _tx_commit(self, state: FanChannel, frame: bytes) -> None:
+        if state.tx is not None:
+            links = state.tx.links
+            if len(links) > 1 and not self._relay.session.settings.tx_best_effort:
+                names = ", ".join(sorted(link.name for link in links))
+                raise Violation(
+                    amqp.NOT_IMPLEMENTED,
+                    f"a transaction over several upstreams ({names}) cannot be atomic; "
+                    "transactions.best_effort in trabbits' configuration allows it",
+                    class_id=amqp.TX_COMMIT >> 16,
+                    method_id=amqp.TX_COMMIT & 0xFFFF,
+                )
+            state.tx = Transaction()
+        self._all(state, amqp.TX_COMMIT, frame)
+
+    def _tx_rollback(self, state: FanChannel, frame: bytes) -> None:
+        if state.tx is not None:
+            restored(state, state.tx.settled)
+            state.tx = Transaction()
+        self._all(state, amqp.TX_ROLLBACK, frame)
+
+
+def _swallow(reply: bytes) -> None:
+    """A reply the client did not ask for."""

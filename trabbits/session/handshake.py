@@ -1,0 +1,185 @@
+"""The server's side of the connection negotiation: from the protocol header to connection.open.
+
+Lives here: which method is expected when, what trabbits announces, what is agreed.
+Must not know: upstreams (whether user, password and virtual host are right is theirs to say), timers.
+
+    client                      trabbits                     state before
+    protocol header                                          HEADER
+                                connection.start             HEADER
+    connection.start-ok                                      START
+                                connection.tune              START
+    connection.tune-ok                                       TUNE
+    connection.open                                          OPEN
+                                (links are opened)           DONE
+                                connection.open-ok           DONE
+
+Source: AMQP 0-9-1 sections 2.2.4 and 1.4; RabbitMQ's rabbit_reader for codes and texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+from attrs import frozen
+from pamqp import commands
+
+from trabbits.session.credentials import MECHANISMS, Credentials, credentials_of
+from trabbits.session.settings import SessionSettings
+from trabbits.wire import constants as amqp
+from trabbits.wire.decode import decode_method
+from trabbits.wire.encode import method_frame
+from trabbits.wire.errors import Violation
+from trabbits.wire.methods import name_of
+
+#: What a client may rely on through trabbits: all of RabbitMQ's flags.
+CAPABILITIES: dict[str, bool] = {
+    "publisher_confirms": True,
+    "exchange_exchange_bindings": True,
+    "basic.nack": True,
+    "consumer_cancel_notify": True,
+    "connection.blocked": True,
+    "consumer_priorities": True,
+    "authentication_failure_close": True,
+    "per_consumer_qos": True,
+    "direct_reply_to": True,
+}
+
+
+class State(Enum):
+    """How far the negotiation is, named for what the client must send next."""
+
+    HEADER = "protocol header"
+    START = "connection.start-ok"
+    TUNE = "connection.tune-ok"
+    OPEN = "connection.open"
+    DONE = "nothing: the negotiation is over"
+
+
+#: The one method that each state takes, and the state after it.
+TRANSITIONS: dict[State, tuple[int, State]] = {
+    State.START: (amqp.CONNECTION_START_OK, State.TUNE),
+    State.TUNE: (amqp.CONNECTION_TUNE_OK, State.OPEN),
+    State.OPEN: (amqp.CONNECTION_OPEN, State.DONE),
+}
+
+
+@frozen
+class Agreement:
+    """What client and trabbits agreed on; `heartbeat` in seconds, 0 for none."""
+
+    frame_max: int
+    channel_max: int
+    heartbeat: int
+
+
+class Handshake:
+    """One negotiation.  Feed it `header_received`, then whole method frames of channel 0."""
+
+    def __init__(self, settings: SessionSettings, send: Callable[[bytes], None]) -> None:
+        self._settings = settings
+        self._send = send
+        self._header = b""
+        self.state = State.HEADER
+        self.credentials: Credentials | None = None
+        self.client_properties: dict[str, Any] = {}
+        self.locale = "en_US"
+        self.agreement = Agreement(settings.frame_max, settings.channel_max - 1, settings.heartbeat)
+        self.virtual_host = ""
+
+    def header_received(self, octets: bytes) -> bytes | None:
+        """Take the first octets of a connection; returns those behind the header, None for "not yet".
+
+        Raises `BadProtocolHeader` as soon as they cannot become AMQP 0-9-1 any more.
+        """
+        self._header += octets
+        wanted = amqp.PROTOCOL_HEADER
+        if not wanted.startswith(self._header[: len(wanted)]):
+            raise BadProtocolHeader(self._header[: len(wanted)])
+        if len(self._header) < len(wanted):
+            return None
+        rest, self._header = self._header[len(wanted) :], b""
+        self._send(method_frame(0, self._start()))
+        self.state = State.START
+        return rest
+
+    def method_received(self, index: int, frame: bytes) -> None:
+        """Take a method of channel 0; raises `Violation` when it is not the one expected now."""
+        expected, after = TRANSITIONS.get(self.state, (0, State.DONE))
+        if index != expected:
+            raise Violation(
+                amqp.COMMAND_INVALID,
+                f"unexpected method {name_of(index)}, expected {self.state.value}",
+                class_id=index >> 16,
+                method_id=index & 0xFFFF,
+            )
+        method = decode_method(frame)
+        if isinstance(method, commands.Connection.StartOk):
+            self._start_ok(method)
+        elif isinstance(method, commands.Connection.TuneOk):
+            self._tune_ok(method)
+        elif isinstance(method, commands.Connection.Open):
+            self.virtual_host = method.virtual_host
+        self.state = after
+
+    @property
+    def client_capabilities(self) -> dict[str, Any]:
+        """What the client said it understands."""
+        found = self.client_properties.get("capabilities")
+        return found if isinstance(found, dict) else {}
+
+    def _start(self) -> commands.Connection.Start:
+        return commands.Connection.Start(
+            version_major=0,
+            version_minor=9,
+            server_properties={
+                "product": self._settings.product,
+                "version": self._settings.version,
+                "platform": self._settings.platform,
+                "information": "An AMQP 0-9-1 proxy in front of RabbitMQ",
+                "capabilities": dict(CAPABILITIES),
+            },
+            mechanisms=" ".join(MECHANISMS),
+            locales="en_US",
+        )
+
+    def _start_ok(self, method: commands.Connection.StartOk) -> None:
+        response = method.response.encode() if isinstance(method.response, str) else method.response
+        self.client_properties = dict(method.client_properties)
+        self.locale = method.locale
+        self.credentials = credentials_of(method.mechanism, response)
+        wanted = self.agreement
+        self._send(method_frame(0, commands.Connection.Tune(wanted.channel_max, wanted.frame_max, wanted.heartbeat)))
+
+    def _tune_ok(self, method: commands.Connection.TuneOk) -> None:
+        offered = self.agreement
+        _check_negotiated("frame_max", method.frame_max, self._settings.frame_min, offered.frame_max)
+        _check_negotiated("channel_max", method.channel_max, 1, offered.channel_max)
+        self.agreement = Agreement(method.frame_max, method.channel_max, method.heartbeat)
+
+
+def _check_negotiated(name: str, value: int, least: int, most: int) -> None:
+    """As RabbitMQ does: 530 for more than was offered, 0 meaning "no limit"."""
+    tune_ok = {"class_id": amqp.CONNECTION_TUNE_OK >> 16, "method_id": amqp.CONNECTION_TUNE_OK & 0xFFFF}
+    if value == 0 or value > most:
+        shown = "no limit (0)" if value == 0 else str(value)
+        raise Violation(
+            amqp.NOT_ALLOWED,
+            f"negotiated {name} = {shown} is higher than the maximum allowed value ({most})",
+            **tune_ok,
+        )
+    if value < least:
+        raise Violation(
+            amqp.NOT_ALLOWED,
+            f"negotiated {name} = {value} is lower than the minimum allowed value ({least})",
+            **tune_ok,
+        )
+
+
+class BadProtocolHeader(Exception):
+    """The client did not begin with ``AMQP 0 0 9 1``; `octets` is what it sent instead (at most 8)."""
+
+    def __init__(self, octets: bytes) -> None:
+        super().__init__(f"bad protocol header {octets!r}")
+        self.octets = octets

@@ -1,0 +1,78 @@
+"""One AMQP connection from a session to one node of one upstream, as the session sees it.
+
+Lives here: what the session keeps per link: its octets on their way, its scanner, what was agreed.
+Must not know: sockets (``upstream/``), and what the links of a session have to do with each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trabbits.wire.resplit import resplit
+from trabbits.wire.scanner import Destination, Scanner
+
+
+class Link:
+    """A link that is open, or was.
+
+    `frame_max` counts the framing; `own_channel` is the channel that is trabbits' own on this link, which no
+    client may use.
+    """
+
+    __slots__ = (
+        "blocked",
+        "control",
+        "frame_max",
+        "index",
+        "name",
+        "node",
+        "open",
+        "out",
+        "own_channel",
+        "resplits",
+        "scanner",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        node: str,
+        *,
+        frame_max: int,
+        own_channel: int,
+        client_frame_max: int,
+        method: Callable[[Link, int, int, bytes], Destination | None],
+        index: int = 0,
+        patching: bool = False,
+    ) -> None:
+        #: The upstream's name, for people.
+        self.name = name
+        #: The node's ``host:port``, for people.
+        self.node = node
+        #: The place of the upstream in the configuration: only for orders that must be stable.
+        self.index = index
+        self.frame_max = frame_max
+        self.own_channel = own_channel
+        self.open = True
+        self.blocked = False
+        #: Octets on their way to the node: whole frames only.
+        self.out: list[bytes] = []
+        #: Whole frames that belong to trabbits' own conversation with the node (channel 0, own channel).
+        self.control: list[bytes] = []
+        #: Whether bodies must be cut again because the node takes smaller frames than the client was allowed.
+        self.resplits = frame_max < client_frame_max
+        self.scanner = Scanner(
+            # A node may not exceed what was agreed with it, which is never more than the client takes.
+            frame_max,
+            lambda index_, channel, frame: method(self, index_, channel, frame),
+            patching=patching,
+        )
+
+    def take(self) -> bytes:
+        """Everything that waits for the node, as one piece; raises `Violation` when a frame cannot be cut."""
+        octets = b"".join(self.out)
+        self.out.clear()
+        return resplit(octets, self.frame_max) if self.resplits else octets
+
+    def __repr__(self) -> str:
+        return f"<Link {self.name} {self.node}{'' if self.open else ' gone'}>"

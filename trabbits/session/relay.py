@@ -1,0 +1,67 @@
+"""What plain and fan sessions have in common: the contract of a relay, and checks that both make.
+
+A *relay* decides what happens to every method on a channel once a session is open.  `Session` owns it and
+keeps channel 0, handshake and closing to itself.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from trabbits.session.link import Link
+from trabbits.wire import constants as amqp
+from trabbits.wire.errors import Violation
+from trabbits.wire.methods import METHODS, name_of
+from trabbits.wire.scanner import Destination
+
+
+class Relay(Protocol):
+    """Decides about methods on channels; see `trabbits.wire.scanner` for what the answers mean."""
+
+    def start(self) -> None:
+        """Give the scanners of client and links their routes."""
+
+    def client_method(self, index: int, channel: int, frame: bytes) -> Destination | None:
+        """A method of the client that no route took."""
+
+    def link_method(self, link: Link, index: int, channel: int, frame: bytes) -> Destination | None:
+        """A method of an upstream that no route took."""
+
+    def messages_counted(self, token: int, count: int) -> None:
+        """The answer to `CountMessages`."""
+
+    def settle(self) -> None:
+        """Called after every event while `Session.settle_due`: do what may not be done within a scan."""
+
+
+def channel_not_open(index: int, channel: int) -> Violation:
+    """RabbitMQ's answer to a method on a channel that is not open."""
+    return Violation(
+        amqp.CHANNEL_ERROR,
+        f"expected 'channel.open', got {name_of(index)} on channel {channel} that is not open",
+        class_id=index >> 16,
+        method_id=index & 0xFFFF,
+    )
+
+
+def check_channel_open(channel: int, channel_max: int, *, already: bool) -> None:
+    """Raises `Violation` when a client may not open this channel now."""
+    ids = {"class_id": amqp.CHANNEL_OPEN >> 16, "method_id": amqp.CHANNEL_OPEN & 0xFFFF}
+    if already:
+        raise Violation(amqp.CHANNEL_ERROR, f"second 'channel.open' seen on channel {channel}", **ids)
+    if channel > channel_max:
+        raise Violation(
+            amqp.NOT_ALLOWED, f"channel {channel} is above the negotiated channel_max of {channel_max}", **ids
+        )
+
+
+def check_from_client(index: int) -> None:
+    """Raises `Violation` 503 for a known method that only a server may send (section 1.2, command-invalid)."""
+    info = METHODS.get(index)
+    if info is not None and not info.from_client:
+        raise Violation(
+            amqp.COMMAND_INVALID,
+            f"{info.name} is sent by servers only",
+            class_id=info.class_id,
+            method_id=info.method_id,
+        )

@@ -1,0 +1,45 @@
+"""What a session needs to know of the configuration, as plain values.
+
+Lives here: frozen settings.  Must not know: pydantic, files, Twisted (``trabbits.assembly`` builds these).
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from trabbits import __version__
+from trabbits.interfaces import IQueueAttributeRewriter, IRoutingStrategy
+from trabbits.wire.constants import FRAME_MIN_SIZE
+
+
+@frozen
+class UpstreamSettings:
+    """One upstream, as a session sees it.  `rewriter` is None where declares pass unchanged."""
+
+    name: str
+    rewriter: IQueueAttributeRewriter | None = None
+
+
+@frozen
+class SessionSettings:
+    """Everything a session takes from the configuration it was created with.
+
+    `upstreams` is in the order of the configuration and never empty; the first one gets what `routing` has no
+    opinion on.  `frame_max` is in octets, framing included.  `channel_max` counts the channels of a link: its
+    top channel is trabbits' own, so clients are offered one less.  `heartbeat` is in seconds, 0 is off; the
+    timeouts are in seconds.  `tx_best_effort` allows AMQP transactions that several upstreams took part in.
+    """
+
+    upstreams: tuple[UpstreamSettings, ...]
+    routing: IRoutingStrategy
+    frame_max: int = 131072
+    channel_max: int = 2047
+    heartbeat: int = 60
+    handshake_timeout: float = 5.0
+    connection_close_timeout: float = 1.0
+    tx_best_effort: bool = False
+    #: The least frame_max a client may ask for; the specification's frame-min-size but in tests.
+    frame_min: int = FRAME_MIN_SIZE
+    product: str = "trabbits"
+    platform: str = "Python/Twisted"
+    version: str = __version__
