@@ -1,0 +1,60 @@
+"""From a validated configuration to the things that run: settings for sessions, and upstreams.
+
+Lives here: the one place that knows both the configuration's keys and the core's constructors.
+Must not know: when and how often this happens (``trabbits.service`` decides).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trabbits.config import Config
+from trabbits.config.model import UpstreamConfig
+from trabbits.interfaces import IQueueAttributeRewriter, IRoutingStrategy
+from trabbits.plugins.key_patterns import KeyPatterns
+from trabbits.plugins.queue_attributes import FixedQueueAttributes
+from trabbits.session.settings import SessionSettings, UpstreamSettings
+
+if TYPE_CHECKING:
+    from trabbits.upstream.upstream import Upstream
+
+
+def session_settings(config: Config) -> SessionSettings:
+    """What sessions that begin under `config` need to know of it."""
+    return SessionSettings(
+        upstreams=tuple(UpstreamSettings(upstream.name, _rewriter(upstream)) for upstream in config.upstreams),
+        routing=_routing(config),
+        frame_max=config.frame_max,
+        channel_max=config.channel_max,
+        heartbeat=config.heartbeat,
+        handshake_timeout=config.handshake_timeout,
+        connection_close_timeout=config.connection_close_timeout,
+        tx_best_effort=config.transactions.best_effort,
+    )
+
+
+def build_upstreams(config: Config, reactor: Any) -> dict[str, Upstream]:
+    """The upstreams of `config` by name, in its order.  Connects nowhere yet."""
+    # Imported late: reading a configuration needs neither Twisted nor txamqp.
+    from trabbits.upstream.upstream import Upstream
+
+    return {
+        upstream.name: Upstream(upstream.name, str(upstream.address), upstream.timeout, reactor)
+        for upstream in config.upstreams
+    }
+
+
+def _routing(config: Config) -> IRoutingStrategy:
+    return KeyPatterns((upstream.name, upstream.routing.key_patterns) for upstream in config.upstreams)
+
+
+def _rewriter(upstream: UpstreamConfig) -> IQueueAttributeRewriter | None:
+    attributes = upstream.queue_attributes
+    if attributes is None:
+        return None
+    return FixedQueueAttributes(
+        durable=attributes.durable,
+        auto_delete=attributes.auto_delete,
+        exclusive=attributes.exclusive,
+        arguments=attributes.arguments,
+    )

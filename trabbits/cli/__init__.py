@@ -1,0 +1,1 @@
+"""What operators type: the ``trabbits`` command, and ``twistd trabbits``."""

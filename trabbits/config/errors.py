@@ -1,0 +1,185 @@
+"""What is wrong with a configuration: `Problem`, `ConfigError`, and how pydantic's findings become them.
+
+Lives here: wording.  Must not know: files, or what the keys are for.
+
+A refused configuration is explained for the person who wrote it: every problem at once, each with the path of
+the place and with what was expected there.  Values are shown only where they cannot be secrets.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from attrs import frozen
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+Location = Sequence[str | int]
+
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_SECRET_KEY = re.compile(r"passw|secret|token|credential|auth", re.IGNORECASE)
+
+
+@frozen
+class Problem:
+    """One thing that is wrong: `path` such as ``upstreams[1].name`` (empty: the whole), and what was expected."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used.  `source` names the file; `problems` is never empty."""
+
+    def __init__(self, source: str, problems: Sequence[Problem]) -> None:
+        super().__init__(source, tuple(problems))
+        self.source = source
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        count = len(self.problems)
+        head = f"{self.source}: {count} {'error' if count == 1 else 'errors'} in the configuration"
+        return "\n".join([head, *(f"  {problem}" for problem in self.problems)])
+
+
+def expected(what: str, *, hide: bool = False) -> PydanticCustomError:
+    """The error that a validator raises: `what` belongs there.  `hide` keeps the value out of the text."""
+    return PydanticCustomError("expected", "expected {what}", {"what": what, "hide": hide})
+
+
+def path_text(location: Location) -> str:
+    """``("upstreams", 1, "name")`` as ``upstreams[1].name``."""
+    text = ""
+    for part in location:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif _PLAIN_KEY.fullmatch(part):
+            text += f".{part}" if text else part
+        else:
+            text += f"[{_quoted(part)}]"
+    return text
+
+
+def found(value: Any) -> str:
+    """A value as an error may show it: scalars themselves, of lists and objects only what they are."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return _quoted(value)
+        case int() | float():
+            try:
+                text = repr(value)
+            except ValueError:  # an integer beyond Python's limit of digits
+                return "a very large number"
+            return text if len(text) <= 40 else f"{text[:40]}…"
+        case list() | tuple():
+            return "a list"
+        case dict():
+            return "an object"
+    return f"a {type(value).__name__}"
+
+
+def _quoted(text: str) -> str:
+    text = text if len(text) <= 60 else f"{text[:60]}…"
+    shown = (c if c.isprintable() and c not in '"\\' else c.encode("unicode_escape").decode("ascii") for c in text)
+    return '"' + "".join(shown).replace('"', '\\"') + '"'
+
+
+def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
+    """Pydantic's findings about `model`, in our words."""
+    return [Problem(path_text(item["loc"]), _message(model, item)) for item in error.errors(include_url=False)]
+
+
+_EXPECTED = {
+    "string_type": "a string",
+    "string_unicode": "a string of valid Unicode",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "list_type": "a list",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "too_short": "a list of at least {min_length}",
+    "string_too_short": "a string that is not empty",
+    "string_too_long": "a string of at most {max_length} characters",
+}
+
+
+def _message(model: type[BaseModel], error: ErrorDetails) -> str:
+    location, kind, value, context = error["loc"], error["type"], error["input"], error.get("ctx", {})
+    if kind == "missing":
+        return "missing, but required"
+    if kind == "extra_forbidden":
+        return _unknown_key(str(location[-1]), _keys_at(model, location[:-1]))
+    if kind == "expected":  # raised by our own validators through `expected`
+        expected = str(context["what"])
+        if context.get("hide"):
+            return f"expected {expected}"
+    elif kind in _EXPECTED:
+        expected = _EXPECTED[kind].format_map(context)
+        if kind == "too_short":
+            return f"expected {expected}"
+    else:
+        expected = f"something else ({error['msg']})"
+    if _is_secret(model, location):
+        return f"expected {expected}"
+    return f"expected {expected}, found {found(value)}"
+
+
+def _unknown_key(key: str, known: Sequence[str]) -> str:
+    if near := difflib.get_close_matches(key, known, n=1):
+        return f"unknown key, did you mean {_quoted(near[0])}?"
+    return f"unknown key, expected one of {', '.join(sorted(known))}" if known else "unknown key"
+
+
+def _is_secret(model: type[BaseModel], location: Location) -> bool:
+    if any(isinstance(part, str) and _SECRET_KEY.search(part) for part in location):
+        return True
+    return bool(location) and _holds_secret(_annotation_at(model, location))
+
+
+def _holds_secret(annotation: Any) -> bool:
+    return annotation is SecretStr or any(_holds_secret(part) for part in get_args(annotation))
+
+
+def _annotation_at(model: type[BaseModel], location: Location) -> Any:
+    """The type that is declared for the value at `location`; None where the model does not say."""
+    annotation: Any = model
+    for part in location:
+        if isinstance(part, int):
+            continue  # a list's elements: its type names theirs
+        section = _section_in(annotation)
+        if section is None or part not in section.model_fields:
+            return None
+        annotation = section.model_fields[part].annotation
+    return annotation
+
+
+def _keys_at(model: type[BaseModel], location: Location) -> list[str]:
+    section = _section_in(_annotation_at(model, location))
+    return list(section.model_fields) if section is not None else []
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for part in get_args(annotation):
+        if (section := _section_in(part)) is not None:
+            return section
+    return None

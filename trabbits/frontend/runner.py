@@ -1,0 +1,354 @@
+"""Carries out what a session asks for: the only place where a session meets transports, timers and upstreams.
+
+Lives here: moving octets from a session to the transports, its actions, and flow control end to end: a full link
+pauses the client, a full client pauses all links.
+Must not know: AMQP; every decision is the session's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from trabbits.frontend.client_transport import ClientTransport
+from trabbits.log_ids import LogId
+from trabbits.session import actions
+from trabbits.session.link import Link
+from trabbits.session.session import Session
+from trabbits.upstream.errors import LinkRefused, LinkUnreachable, RequestRefused
+from trabbits.upstream.protocol import LinkProtocol
+from trabbits.upstream.upstream import Upstream
+
+#: Seconds that a request of our own (a count, a new secret) may take.
+REQUEST_TIMEOUT = 10.0
+
+_STALLED = object()
+_CLIENT_FULL = object()
+_ASKED = object()
+
+
+class SessionRunner:
+    """The surroundings of one session.  `finished` is called once, when nothing of the session is left."""
+
+    def __init__(
+        self,
+        session: Session,
+        client: ClientTransport,
+        upstreams: Mapping[str, Upstream],
+        clock: IReactorTime,
+        finished: Callable[[], None],
+    ) -> None:
+        self.session = session
+        self._client = client
+        self._upstreams = upstreams
+        self._clock = clock
+        self._finished: Callable[[], None] | None = finished
+        self._opening: dict[str, Deferred[Any]] = {}
+        self._requests: set[Deferred[Any]] = set()
+        self._protocols: dict[Link, LinkProtocol] = {}
+        self._timers: dict[str, Any] = {}
+        #: Why the client is not read.
+        self._client_paused_by: set[object] = set()
+        #: Why a link is not read.
+        self._link_paused_by: dict[Link, set[object]] = {}
+        self._acts: dict[type[actions.Action], Callable[[Any], None]] = {
+            actions.OpenLinks: self._open_links,
+            actions.CancelLinks: self._cancel_links,
+            actions.CloseLink: self._close_link,
+            actions.CloseClient: lambda _: self._client.close(session.settings.connection_close_timeout),
+            actions.AbortClient: lambda _: self._client.abort(),
+            actions.SetTimer: self._set_timer,
+            actions.CancelTimer: lambda action: self._cancel_timer(action.name),
+            actions.PauseLink: lambda action: self._pause_link(action.link, _ASKED),
+            actions.ResumeLink: lambda action: self._resume_link(action.link, _ASKED),
+            actions.CountMessages: self._count_messages,
+            actions.UpdateSecret: self._update_secret,
+        }
+
+    # The client
+
+    def client_connected(self) -> None:
+        """The client's transport is ready."""
+        self.session.client_connected()
+        self.flush()
+
+    def client_received(self, data: bytes) -> None:
+        """Octets of the client."""
+        self.session.client_received(data)
+        self.flush()
+
+    def client_lost(self, reason: str) -> None:
+        """The client's transport is gone."""
+        self.session.client_lost(reason)
+        self.flush()
+
+    def client_full(self) -> None:
+        """The client does not take octets as fast as they come."""
+        for link in list(self._protocols):
+            self._pause_link(link, _CLIENT_FULL)
+
+    def client_drained(self) -> None:
+        """The client took everything."""
+        for link in list(self._protocols):
+            self._resume_link(link, _CLIENT_FULL)
+
+    def close(self, code: int, text: str) -> None:
+        """Close the session properly."""
+        self.session.close(code, text)
+        self.flush()
+
+    def abort(self) -> None:
+        """Drop the client and all links at once."""
+        self._client.abort()
+        for protocol in list(self._protocols.values()):
+            protocol.abort()
+        self.session.client_lost("dropped")
+        for link in list(self._protocols):
+            self._link_gone(link)
+        self.flush()
+
+    # Everything a session asks for
+
+    def flush(self) -> None:
+        """Carry out what waits in the session.  Called after every event."""
+        session = self.session
+        while True:
+            for link in session.links:
+                if link.out:
+                    octets = session.octets_for(link)
+                    if octets and link.open:
+                        self._protocols[link].write(octets)
+                if link.control:
+                    self._control(link)
+            if session.to_client:
+                octets = b"".join(session.to_client)
+                session.to_client.clear()
+                self._client.write(octets)
+            if not session.actions:
+                break
+            due = session.actions[:]
+            session.actions.clear()
+            for action in due:
+                self._acts[type(action)](action)
+        if session.client_scanner.stalled is not (_STALLED in self._client_paused_by):
+            if session.client_scanner.stalled:
+                self._pause_client(_STALLED)
+            else:
+                self._resume_client(_STALLED)
+        if session.finished:
+            self._finish()
+
+    def _control(self, link: Link) -> None:
+        frames = link.control[:]
+        link.control.clear()
+        for frame in frames:
+            if link.open:
+                self._protocols[link].control_received(frame)
+
+    def _finish(self) -> None:
+        finished, self._finished = self._finished, None
+        if finished is not None and not self._opening:
+            for name in list(self._timers):
+                self._cancel_timer(name)
+            for request in list(self._requests):
+                request.cancel()
+            finished()
+        elif finished is not None:
+            self._finished = finished
+
+    # Links
+
+    def _open_links(self, action: actions.OpenLinks) -> None:
+        names = [upstream.name for upstream in self.session.settings.upstreams]
+        for name in names:
+            attempt = self._upstreams[name].open_link(action.request)
+            self._opening[name] = attempt
+            attempt.addCallbacks(self._link_opened, self._link_failed, callbackArgs=(name,), errbackArgs=(name,))
+            attempt.addErrback(self._unexpected)
+
+    def _cancel_links(self, action: actions.CancelLinks) -> None:
+        for attempt in list(self._opening.values()):
+            attempt.cancel()
+
+    def _link_opened(self, protocol: LinkProtocol, name: str) -> None:
+        self._opening.pop(name, None)
+        session = self.session
+        frame_max = protocol.frame_max or session.settings.frame_max
+        link = session.link_opened(name, protocol.node, frame_max, protocol.own_channel)
+        self._protocols[link] = protocol
+        self._link_paused_by[link] = set()
+        if self._client.full:
+            self._pause_link(link, _CLIENT_FULL)
+        protocol.attach(_LinkReceiver(self, link))
+        self.flush()
+
+    def _link_failed(self, failure: Failure, name: str) -> None:
+        self._opening.pop(name, None)
+        error = failure.value
+        if isinstance(error, LinkRefused):
+            self.session.link_refused(name, error.node, error.code, error.text, error.class_id, error.method_id)
+        elif isinstance(error, LinkUnreachable):
+            self.session.link_unreachable(name, error.node, error.text)
+        elif not failure.check("twisted.internet.defer.CancelledError"):
+            self._unexpected(failure)
+            self.session.link_unreachable(name, "", f"upstream '{name}' could not be reached: {error}")
+        self.flush()
+
+    def _close_link(self, action: actions.CloseLink) -> None:
+        link = action.link
+        protocol = self._protocols[link]
+        self._resume_client(link)
+        closing = protocol.close_link(self.session.settings.connection_close_timeout)
+        closing.addCallback(lambda _: self._link_gone(link))
+        closing.addErrback(self._unexpected)
+
+    def _link_gone(self, link: Link) -> None:
+        if self._protocols.pop(link, None) is not None:
+            self._resume_client(link)
+            self.session.link_gone(link)
+            self.flush()
+
+    def link_ended(self, link: Link) -> None:
+        """A link ended by itself; the session knows."""
+        self._protocols.pop(link, None)
+        self._resume_client(link)
+        self.flush()
+
+    # Flow control
+
+    def link_full(self, link: Link) -> None:
+        """A node does not take octets as fast as the client sends them."""
+        self._pause_client(link)
+
+    def link_drained(self, link: Link) -> None:
+        """A node took everything."""
+        self._resume_client(link)
+
+    def _pause_client(self, reason: object) -> None:
+        if not self._client_paused_by:
+            self._client.pause_reading()
+        self._client_paused_by.add(reason)
+        self.session.client_reading = False
+
+    def _resume_client(self, reason: object) -> None:
+        if reason not in self._client_paused_by:
+            return
+        self._client_paused_by.discard(reason)
+        if not self._client_paused_by:
+            self.session.client_reading = True
+            self._client.resume_reading()
+
+    def _pause_link(self, link: Link, reason: object) -> None:
+        reasons = self._link_paused_by[link]
+        if not reasons and link in self._protocols:
+            self._protocols[link].pause_reading()
+        reasons.add(reason)
+
+    def _resume_link(self, link: Link, reason: object) -> None:
+        reasons = self._link_paused_by[link]
+        if reason in reasons:
+            reasons.discard(reason)
+            if not reasons and link in self._protocols:
+                self._protocols[link].resume_reading()
+
+    # Timers and requests
+
+    def _set_timer(self, action: actions.SetTimer) -> None:
+        self._cancel_timer(action.name)
+        self._timers[action.name] = self._clock.callLater(action.seconds, self._timer_fired, action.name)
+
+    def _cancel_timer(self, name: str) -> None:
+        timer = self._timers.pop(name, None)
+        if timer is not None and timer.active():
+            timer.cancel()
+
+    def _timer_fired(self, name: str) -> None:
+        self._timers.pop(name, None)
+        self.session.timer_fired(name)
+        self.flush()
+
+    def _count_messages(self, action: actions.CountMessages) -> None:
+        def counted(count: int) -> None:
+            self.session.messages_counted(action.token, count)
+            self.flush()
+
+        def failed(failure: Failure) -> None:
+            # A queue that is not there, or may not be seen, holds nothing for this client.
+            if not failure.check(RequestRefused):
+                self._unexpected(failure)
+            counted(0)
+
+        self._request(self._protocols[action.link].count_messages(action.queue, REQUEST_TIMEOUT), counted, failed)
+
+    def _update_secret(self, action: actions.UpdateSecret) -> None:
+        link = action.link
+
+        def updated(_: object) -> None:
+            self.session.secret_updated(link)
+            self.flush()
+
+        def failed(failure: Failure) -> None:
+            # A refusal ends the link; without one, the client shall not wait forever for its reply.
+            if link.open:
+                self.session.link_lost(link, f"connection.update-secret failed: {failure.getErrorMessage()}")
+                self._protocols.pop(link).abort()
+                self.flush()
+
+        timeout = REQUEST_TIMEOUT
+        self._request(self._protocols[link].update_secret(action.secret, action.reason, timeout), updated, failed)
+
+    def _request(
+        self, request: Deferred[Any], answered: Callable[[Any], None], failed: Callable[[Failure], None]
+    ) -> None:
+        self._requests.add(request)
+
+        def forget(result: Any) -> Any:
+            self._requests.discard(request)
+            return result
+
+        request.addBoth(forget)
+        request.addCallbacks(answered, failed)
+        request.addErrback(self._unexpected)
+
+    def _unexpected(self, failure: Failure) -> None:
+        """What no one else took: never lost, never fatal for others."""
+        self.session.log(LogId.INTERNAL_ERROR, text=failure.getTraceback())
+
+
+class _LinkReceiver:
+    """Hears of one link and tells the session."""
+
+    def __init__(self, runner: SessionRunner, link: Link) -> None:
+        self._runner = runner
+        self._session = runner.session
+        self._link = link
+
+    def link_received(self, data: bytes) -> None:
+        self._session.link_received(self._link, data)
+        self._runner.flush()
+
+    def link_lost(self, reason: str) -> None:
+        self._session.link_lost(self._link, reason)
+        self._runner.link_ended(self._link)
+
+    def link_closed(self, code: int, text: str, class_id: int, method_id: int) -> None:
+        self._session.link_closed(self._link, code, text, class_id, method_id)
+        self._runner.link_ended(self._link)
+
+    def link_blocked(self, reason: str) -> None:
+        self._session.link_blocked(self._link, reason)
+        self._runner.flush()
+
+    def link_unblocked(self) -> None:
+        self._session.link_unblocked(self._link)
+        self._runner.flush()
+
+    def link_full(self) -> None:
+        self._runner.link_full(self._link)
+
+    def link_drained(self) -> None:
+        self._runner.link_drained(self._link)

@@ -1,0 +1,1 @@
+"""The plugins that come with trabbits, through the same interfaces as everybody's."""

@@ -1,0 +1,86 @@
+"""Writing to Twisted transports without waiting for the next turn of the reactor.
+
+Lives here: `write_now` (every write of the hot path), `tune_transport`, and `WriteGauge` for flow control.  Must not know: AMQP.
+
+Twisted's ``transport.write`` only appends to a list and asks the reactor to be called when the socket is writable:
+one more turn of epoll for every message.  A socket whose buffers are empty takes the octets at once instead.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.tcp import Connection
+from zope.interface import implementer
+
+#: Octets read at once, and how many may wait in a transport's write buffer before its producer is paused.
+BUFFER_SIZE = 256 * 1024
+
+
+def write_now(transport: Any, data: bytes) -> None:
+    """Send `data` at once if nothing waits before it, and leave what the socket does not take to the reactor.
+
+    The order of octets holds: the direct way is only taken when Twisted holds nothing back, and the rest joins
+    Twisted's buffer, so the next call finds that not empty.  A transport that is closing, or is not a bare TCP or
+    UNIX socket (TLS, test doubles), gets a plain ``write``.
+    """
+    if (
+        isinstance(transport, Connection)
+        and not transport._tempDataBuffer
+        and not transport.dataBuffer
+        and transport.connected
+        and not transport.disconnecting
+        and not transport._aborting
+        and not transport.TLS
+    ):
+        sent = transport.writeSomeData(data)
+        if sent == len(data):
+            return
+        # An error comes back as an exception object: the reactor then meets the same error, where it knows how to
+        # end the connection.
+        transport.write(data[sent:] if isinstance(sent, int) and sent > 0 else data)
+    else:
+        transport.write(data)
+
+
+def tune_transport(transport: Any) -> None:
+    """No delay for small writes, keepalive probes, and large reads; a transport without a socket is left as it is."""
+    bottom = transport
+    while not isinstance(bottom, Connection):
+        # A TLS protocol stands on another transport.
+        bottom = getattr(bottom, "transport", None)
+        if bottom is None:
+            return
+    bottom.bufferSize = BUFFER_SIZE
+    if bottom.socket.family in (socket.AF_INET, socket.AF_INET6):
+        bottom.setTcpNoDelay(True)
+        bottom.setTcpKeepAlive(True)
+
+
+@implementer(IPushProducer)
+class WriteGauge:
+    """Registered as a transport's streaming producer, it hears how full the write buffer is.
+
+    Twisted repeats itself; `on_full` and `on_drained` are called for changes only.
+    """
+
+    def __init__(self, on_full: Callable[[], None], on_drained: Callable[[], None]) -> None:
+        self._on_full = on_full
+        self._on_drained = on_drained
+        self.full = False
+
+    def pauseProducing(self) -> None:
+        if not self.full:
+            self.full = True
+            self._on_full()
+
+    def resumeProducing(self) -> None:
+        if self.full:
+            self.full = False
+            self._on_drained()
+
+    def stopProducing(self) -> None:
+        """The connection is gone, which ``connectionLost`` tells."""
