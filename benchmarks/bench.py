@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+"""Measures trabbits against RabbitMQ itself and against HAProxy, interleaved, and prints ratios.
+
+What lives here: the command line, the plan of a run, and progress. See README.md for the method.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from attrs import frozen
+from clients import BenchError
+from figures import Figures, figures_of
+from load import Measurement, RoundTrips, Stream
+from report import Results, Scenario, as_json, insert, machine_facts, render
+from targets import Target, Targets, haproxy_version
+
+SCENARIOS = (
+    Scenario("stream-100", "Streaming, 100-byte messages", 100),
+    Scenario("stream-4096", "Streaming, 4-KiB messages", 4096),
+    Scenario("trips-1", "Round trips, 1 connection, 100-byte messages", 100, 1),
+    Scenario("trips-10", "Round trips, 10 connections, 100-byte messages", 100, 10),
+)
+TARGETS = ("direct", "haproxy", "plain", "fan")
+SLICE = 0.1
+"""Seconds of round trips with one target before it is the next one's turn."""
+WARM_UP = 0.25
+
+
+@frozen
+class Plan:
+    """How long to measure: rounds, and seconds per target and scenario in each."""
+
+    rounds: int
+    seconds: float
+
+
+FULL = Plan(rounds=12, seconds=1.0)
+QUICK = Plan(rounds=4, seconds=0.5)
+
+
+class Bench:
+    """One run over all scenarios and targets. A target that fails in a scenario is left out of its later rounds."""
+
+    def __init__(self, targets: Targets, scenarios: Sequence[Scenario], plan: Plan, results: Results) -> None:
+        self._targets = targets
+        self._scenarios = scenarios
+        self._plan = plan
+        self._results = results
+        self._failed: set[tuple[str, str]] = set()
+        self._cores = os.cpu_count() or 1
+
+    def run(self) -> None:
+        for number in range(self._plan.rounds):
+            for scenario in self._scenarios:
+                self._round(number, scenario)
+
+    def _round(self, number: int, scenario: Scenario) -> None:
+        usable = [each for each in self._targets.available if (scenario.name, each.name) not in self._failed]
+        # Nobody is always first: order is a bias, too.
+        start = number % max(1, len(usable))
+        order = usable[start:] + usable[:start]
+        measured = self._trips(scenario, order) if scenario.connections else self._stream(scenario, order)
+        figures = {name: figures_of(each, self._cores) for name, each in measured.items()}
+        self._results.rounds.setdefault(scenario.name, []).append(figures)
+        progress(f"round {number + 1}/{self._plan.rounds} {scenario.name}: {summary(figures)}")
+
+    def _stream(self, scenario: Scenario, order: Sequence[Target]) -> dict[str, Measurement]:
+        measured = {}
+        for target in order:
+            try:
+                with ExitStack() as stack:
+                    stream = Stream(target.port, scenario.size)
+                    stack.callback(stream.close)
+                    measured[target.name] = stream.run(WARM_UP, self._plan.seconds, target.clocks)
+            except (BenchError, OSError) as error:
+                self._fail(scenario, target, error)
+        return measured
+
+    def _trips(self, scenario: Scenario, order: Sequence[Target]) -> dict[str, Measurement]:
+        """All targets are connected at once and take turns every SLICE: what they differ by is small."""
+        measured: dict[str, Measurement] = {}
+        with ExitStack() as stack:
+            loads: dict[str, RoundTrips] = {}
+            slices = max(1, round(self._plan.seconds / SLICE))
+            for number in range(slices + 1):
+                for target in order:
+                    if (scenario.name, target.name) in self._failed:
+                        continue
+                    try:
+                        if number == 0:
+                            loads[target.name] = RoundTrips(target.port, scenario.size, scenario.connections)
+                            stack.callback(loads[target.name].close)
+                        result = loads[target.name].run(SLICE, target.clocks)
+                    except (BenchError, OSError) as error:
+                        self._fail(scenario, target, error)
+                        measured.pop(target.name, None)
+                        continue
+                    if number:  # the first slice warms up
+                        measured[target.name] = measured[target.name] + result if target.name in measured else result
+        return measured
+
+    def _fail(self, scenario: Scenario, target: Target, error: Exception) -> None:
+        self._failed.add((scenario.name, target.name))
+        self._results.notes.append(f"{target.title}, {scenario.name}: {error}")
+        progress(f"{target.name} failed in {scenario.name}: {error}")
+
+
+def summary(round_figures: dict[str, Figures]) -> str:
+    """One line of progress."""
+    parts = []
+    for name, figures in round_figures.items():
+        latency = "" if figures.p50 is None else f" p50 {figures.p50:.0f} µs"
+        proxy = "" if figures.proxy is None else f" cpu {figures.proxy:.2f} µs"
+        parts.append(f"{name} {figures.rate:,.0f}/s{latency}{proxy} others {figures.strangers:.0%}")
+    return "; ".join(parts)
+
+
+def progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a minute at most, and less certain")
+    parser.add_argument("--rounds", type=int, help=f"default {FULL.rounds}, quick {QUICK.rounds}")
+    parser.add_argument("--seconds", type=float, help="per target and scenario in every round")
+    names = [scenario.name for scenario in SCENARIOS] + list(TARGETS)
+    parser.add_argument("--only", metavar="NAME", action="append", choices=names, help="; ".join(names))
+    parser.add_argument("--nodes", metavar="PORT,PORT", help="use two nodes that run on this machine")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures there")
+    parser.add_argument("--markdown", metavar="FILE", type=Path, help="put the report between the marks in this file")
+    return parser.parse_args(argv)
+
+
+def main() -> int:
+    options = arguments()
+    default = QUICK if options.quick else FULL
+    plan = Plan(options.rounds or default.rounds, options.seconds or default.seconds)
+    only = set(options.only or ())
+    scenarios = [each for each in SCENARIOS if each.name in only or not only & {every.name for every in SCENARIOS}]
+    nodes = [int(port) for port in options.nodes.split(",")] if options.nodes else []
+    started = time.monotonic()
+    with Targets(nodes, lambda name: name in only or not only & set(TARGETS)) as targets:
+        facts = machine_facts(targets.rabbitmq_version, haproxy_version())
+        facts["run"] = f"{plan.rounds} rounds of {plan.seconds:g} s per target and scenario, {time.strftime('%Y-%m-%d')}"
+        titles = {each.name: each.title for each in targets.available}
+        results = Results(facts, titles, notes=list(targets.missing.values()))
+        for note in results.notes:
+            progress(f"skipped: {note}")
+        # A collection in the middle of a measurement would be the generator's noise in somebody's figure.
+        gc.disable()
+        Bench(targets, scenarios, plan, results).run()
+    text = render(results, scenarios)
+    print(text)
+    progress(f"took {time.monotonic() - started:.0f} s")
+    if options.json:
+        options.json.write_text(json.dumps(as_json(results), indent=1) + "\n")
+    if options.markdown:
+        insert(options.markdown, text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

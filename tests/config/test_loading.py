@@ -1,0 +1,298 @@
+"""Reading configurations: what is accepted, and how mistakes are explained.
+
+Covered: every key's type and bounds, all errors at once with their paths, syntax errors, duplicate keys, files
+that cannot be read, secrets in messages, any JSON value in any place.
+Not covered: what the values do.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from trabbits.config import Config, ConfigError, default_config, load_config, masked, parse_config, validate_config
+from trabbits.config.addresses import Address
+from trabbits.config.errors import found, path_text, problems_of
+from trabbits.config.model import Section
+
+FULL: dict[str, Any] = {
+    "upstreams": [
+        {"name": "primary", "address": "localhost:5672"},
+        {
+            "name": "orders",
+            "address": "[::1]:5673",
+            "timeout": "500ms",
+            "routing": {"key_patterns": ["orders.#", "order-%.eu"]},
+            "queue_attributes": {
+                "durable": True,
+                "auto_delete": False,
+                "exclusive": None,
+                "arguments": {"x-queue-type": "quorum", "x-expires": None, "x-list": [1, "a", {"b": 1.5}]},
+            },
+        },
+    ],
+    "handshake_timeout": 2,
+    "connection_close_timeout": "1.5s",
+    "graceful_shutdown": {"shutdown_timeout": "1m30s"},
+    "frame_max": 8192,
+    "channel_max": 100,
+    "heartbeat": "10s",
+    "transactions": {"best_effort": True},
+}
+
+
+def refused(raw: Any) -> dict[str, str]:
+    """The problems of a configuration by their path."""
+    with pytest.raises(ConfigError) as caught:
+        parse_config(json.dumps(raw), "test.json")
+    assert str(caught.value).startswith("test.json: ")
+    return {problem.path: problem.message for problem in caught.value.problems}
+
+
+def changed(path: list[str | int], value: Any) -> dict[str, Any]:
+    """FULL with one value replaced."""
+    raw = copy.deepcopy(FULL)
+    place: Any = raw
+    for part in path[:-1]:
+        place = place[part]
+    place[path[-1]] = value
+    return raw
+
+
+def test_every_key() -> None:
+    """A configuration that uses every key arrives as written."""
+    config = parse_config(json.dumps(FULL), "test.json")
+    orders = config.upstreams[1]
+    assert orders.address == Address("::1", 5673)
+    assert orders.timeout == 0.5
+    assert orders.routing.key_patterns == ["orders.#", "order-%.eu"]
+    assert orders.queue_attributes is not None
+    assert orders.queue_attributes.exclusive is None
+    assert orders.queue_attributes.arguments["x-list"] == [1, "a", {"b": 1.5}]
+    assert (config.handshake_timeout, config.connection_close_timeout) == (2.0, 1.5)
+    assert config.graceful_shutdown.shutdown_timeout == 90
+    assert (config.frame_max, config.channel_max, config.heartbeat) == (8192, 100, 10)
+    assert config.transactions.best_effort is True
+
+
+def test_defaults() -> None:
+    """Only the upstreams are required; without a file there is one at localhost:5672."""
+    config = parse_config('{"upstreams": [{"name": "default", "address": "localhost:5672"}]}', "test.json")
+    assert config == default_config()
+    assert (config.frame_max, config.channel_max, config.heartbeat) == (131072, 2047, 60)
+    assert (config.handshake_timeout, config.connection_close_timeout) == (5.0, 1.0)
+    assert config.graceful_shutdown.shutdown_timeout == 10.0
+    assert config.upstreams[0].timeout == 5.0
+
+
+def test_a_dump_is_a_configuration() -> None:
+    """What `masked` gives is read back to the same configuration."""
+    config = parse_config(json.dumps(FULL), "test.json")
+    assert parse_config(json.dumps(masked(config)), "dump") == config
+
+
+DURATION = 'expected a duration such as "500ms", "5s", "1m30s" or "2h", or a number of seconds, found '
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["upstreams"], {}, "expected a list, found an object"),
+        (["upstreams"], [], "expected a list of at least 1"),
+        (["upstreams", 0], "localhost:5672", 'expected an object, found "localhost:5672"'),
+        (["upstreams", 0, "name"], 5, "expected a string, found 5"),
+        (["upstreams", 0, "name"], "", 'expected a string that is not empty, found ""'),
+        (["upstreams", 0, "name"], "a\nb", r'expected printable characters without spaces around them, found "a\nb"'),
+        (["upstreams", 0, "name"], "orders", None),  # told at the second one
+        (["upstreams", 0, "address"], "rabbit", 'expected "host:port", such as "localhost:5672", found "rabbit"'),
+        (["upstreams", 0, "address"], None, 'expected "host:port", such as "localhost:5672", found null'),
+        (["upstreams", 1, "timeout"], "5", DURATION + '"5"'),
+        (["upstreams", 1, "timeout"], True, DURATION + "true"),
+        (["upstreams", 1, "timeout"], 0, "expected at least 0.001, found 0"),
+        (["upstreams", 1, "timeout"], "25h", 'expected at most 86400, found "25h"'),
+        (["upstreams", 1, "timeout"], 10**400, None),
+        (["upstreams", 1, "routing"], ["a"], "expected an object, found a list"),
+        (["upstreams", 1, "routing", "key_patterns"], "a.*", 'expected a list, found "a.*"'),
+        (["upstreams", 1, "routing", "key_patterns", 1], 7, "expected a string, found 7"),
+        (["upstreams", 1, "routing", "key_patterns", 1], "ü" * 128, None),
+        (["upstreams", 1, "queue_attributes", "durable"], 1, "expected true or false, found 1"),
+        (["upstreams", 1, "queue_attributes", "arguments"], [], "expected an object, found a list"),
+        (["upstreams", 1, "queue_attributes", "arguments", "x-list", 0], 2**63, None),
+        (["upstreams", 1, "queue_attributes", "arguments", "x-list", 2, "b"], "\ud800", None),
+        (["handshake_timeout"], -1, "expected at least 0.001, found -1"),
+        (["graceful_shutdown", "shutdown_timeout"], -0.5, "expected at least 0, found -0.5"),
+        (["frame_max"], 4095, "expected at least 4096, found 4095"),
+        (["frame_max"], 2**32, "expected at most 16777216, found 4294967296"),
+        (["frame_max"], 8192.0, "expected a whole number, found 8192.0"),
+        (["frame_max"], "8192", 'expected a whole number, found "8192"'),
+        (["channel_max"], 1, "expected at least 2, found 1"),
+        (["channel_max"], 65536, "expected at most 65535, found 65536"),
+        (["heartbeat"], 0.5, "expected a whole number of seconds, found 0.5"),
+        (["heartbeat"], 65536, "expected at most 65535, found 65536"),
+        (["transactions", "best_effort"], "yes", 'expected true or false, found "yes"'),
+    ],
+)
+def test_wrong_values(path: list[str | int], value: Any, message: str | None) -> None:
+    """A wrong value is refused, with its path, with what was expected and with what is there."""
+    problems = refused(changed(path, value))
+    assert len(problems) == 1
+    if message is not None:
+        assert problems == {path_text(path): message}
+
+
+@pytest.mark.parametrize("path", [[], ["upstreams", 0], ["upstreams", 1, "routing"], ["graceful_shutdown"]])
+def test_unknown_keys(path: list[str | int]) -> None:
+    """Every section refuses keys that it does not know, and shows what they hold to nobody."""
+    problems = refused(changed([*path, "nonsense"], "hunter2"))
+    assert list(problems) == [path_text([*path, "nonsense"])]
+    assert problems[path_text([*path, "nonsense"])].startswith("unknown key, expected one of ")
+    assert "hunter2" not in str(problems)
+
+
+def test_unknown_key_with_a_near_miss() -> None:
+    assert refused(changed(["upstreams", 0, "adress"], "x")) == {
+        "upstreams[0].adress": 'unknown key, did you mean "address"?'
+    }
+
+
+def test_all_errors_at_once() -> None:
+    """One run of the program tells everything that is wrong."""
+    raw = {
+        "upstreams": [{"name": "a"}, {"name": "a", "address": "x", "queue_attributes": {"durable": 1}}, 5],
+        "frame_max": 0,
+        "odd key!": 1,
+    }
+    assert list(refused(raw)) == [
+        "upstreams[0].address",
+        "upstreams[1].address",
+        "upstreams[1].queue_attributes.durable",
+        "upstreams[2]",
+        "frame_max",
+        '["odd key!"]',
+        "upstreams[1].name",
+    ]
+
+
+def test_names_are_unique() -> None:
+    """The second of two upstreams with one name is the one to change; models built by hand are checked, too."""
+    raw = {
+        "upstreams": [{"name": "a", "address": "x:1"}, {"name": "b", "address": "x:1"}, {"name": "a", "address": "y:1"}]
+    }
+    assert refused(raw) == {"upstreams[2].name": 'expected a name that no other upstream has, found "a"'}
+    upstream = default_config().upstreams[0]
+    with pytest.raises(ValueError, match="no other upstream"):
+        Config(upstreams=[upstream, upstream])
+
+
+def test_credentials_in_an_address_are_not_repeated() -> None:
+    problems = refused(changed(["upstreams", 0, "address"], "amqp://user:hunter2@host:5672"))
+    assert problems == {"upstreams[0].address": 'expected "host:port" without a scheme, user or password'}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"upstreams": [\n  {"name" "a"}]}', "line 2, column 11: not JSON: Expecting ':' delimiter"),
+        ("", "line 1, column 1: not JSON: Expecting value"),
+        ("{} {}", "line 1, column 4: not JSON: Extra data"),
+        ('{"heartbeat": NaN}', "not JSON: NaN is not a JSON number"),
+        ('{"heartbeat": -Infinity}', "not JSON: -Infinity is not a JSON number"),
+        ("9" * 5000, "not usable: a number has too many digits"),
+        ("[" * 200_000, "not usable: nested too deeply"),
+        ("[]", "expected an object, found a list"),
+        ("null", "expected an object, found null"),
+    ],
+)
+def test_what_is_no_json_object(text: str, problem: str) -> None:
+    """Syntax errors come with line and column."""
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text, "test.json")
+    assert [str(each) for each in caught.value.problems] == [problem]
+
+
+def test_duplicate_keys() -> None:
+    """A key that is there twice is refused wherever it is, together with other errors."""
+    upstreams = '"upstreams": [{"name": "a", "address": "x:1", "name": "b"}]'
+    text = f'{{{upstreams}, "heartbeat": 1, "heartbeat": "x", "heartbeat": 2}}'
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text, "test.json")
+    assert sorted(str(problem) for problem in caught.value.problems) == [
+        "heartbeat: this key is there twice",
+        "upstreams[0].name: this key is there twice",
+    ]
+
+
+def test_files(tmp_path: Path) -> None:
+    """Files are UTF-8, with or without a byte order mark; what cannot be read is a ConfigError that names it."""
+    path = tmp_path / "config.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(FULL).encode())
+    assert load_config(path) == parse_config(json.dumps(FULL), "")
+    path.write_bytes(b'{"a":\n"\xff"}')
+    with pytest.raises(ConfigError, match="line 2: is not UTF-8"):
+        load_config(path)
+    with pytest.raises(ConfigError, match=r"missing.json.*\n.*cannot be read: No such file"):
+        load_config(tmp_path / "missing.json")
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        load_config(tmp_path)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config("a\0b")
+
+
+def test_secrets_are_masked() -> None:
+    """A secret shows in no dump and in no error, whatever it is called and wherever it stands."""
+
+    class Probe(Section):
+        password: SecretStr
+        key: SecretStr | None = None
+
+    assert masked(Probe(password=SecretStr("hunter2"))) == {"password": "**********", "key": None}
+    with pytest.raises(ValueError) as caught:
+        Probe.model_validate({"password": 4711, "key": 4711})
+    problems = problems_of(caught.value, Probe)  # type: ignore[arg-type]  # pydantic's is a ValueError
+    assert [str(problem) for problem in problems] == ["password: expected a string", "key: expected a string"]
+
+
+def test_found_is_short_and_printable() -> None:
+    assert found("x" * 100) == '"' + "x" * 60 + '…"'
+    assert found('\x1b[31m"ü\\\ud800') == r'"\x1b[31m\"ü\\\ud800"'
+    assert found(10**5000) == "a very large number"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["5s", "a:1", "0", "\ud800"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.just("name"), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, item in items for place in places(item, (*path, key)))]
+
+
+@given(st.sampled_from(places(FULL)[1:]), json_values)
+def test_any_value_anywhere(path: tuple[str | int, ...], value: Any) -> None:
+    """Any JSON value in any place gives a configuration or a ConfigError that can be printed, never anything else."""
+    try:
+        config = validate_config(changed(list(path), value), "test.json")
+    except ConfigError as error:
+        str(error).encode()
+    else:
+        json.dumps(masked(config))
+
+
+@given(st.text())
+def test_any_text(text: str) -> None:
+    """Any text gives a ConfigError (no such text is a configuration by chance)."""
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text, "test.json")
+    str(caught.value).encode()

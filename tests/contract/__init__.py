@@ -1,0 +1,1 @@
+"""One contract, three targets: a broker, a plain session, a fan session.  See `tests.contract.target`."""

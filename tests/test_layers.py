@@ -1,0 +1,140 @@
+"""The layers: a module imports only what stands below it, and the sans-IO core works without Twisted.
+
+Covered: direct imports (by syntax tree, those inside functions and under TYPE_CHECKING included), indirect imports
+(by importing in a fresh process), and that ruff refuses Twisted in the core.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "trabbits"
+
+# From the bottom to the top. A module may import from its own layer and from those before it in this list.
+# A layer is a package or a module of trabbits.
+LAYERS = [
+    "log_ids",  # names of log lines, used everywhere
+    "wire",
+    "interfaces",  # what plugins implement; the session calls them
+    "session",
+    "plugins",  # the built-in ones
+    "config",
+    "logs",
+    "transport",
+    "upstream",
+    "frontend",
+    "admin",
+    "assembly",  # from a configuration to upstreams, strategies and settings
+    "service",
+    "console",
+    "cli",
+    "__main__",
+]
+# Beside the layers: tools for tests and trials, which know the wire at most, and are used by nothing but the cli.
+BESIDE = {"testing": {"wire", "interfaces", "log_ids"}}
+
+# These run without Twisted and txamqp.
+SANS_IO = ["log_ids", "wire", "interfaces", "session", "testing"]
+BANNED = ("twisted", "txamqp")
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Every module of trabbits with its dotted name."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def layer_of(module: str) -> str:
+    """The part below trabbits: `trabbits.wire.scanner` is in `wire`; trabbits itself is in no layer."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def imports_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Every module that a file imports, with the line."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            assert node.module is not None
+            # `from trabbits import wire` imports the layer, not only the package.
+            names = (
+                [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "trabbits" else [node.module]
+            )
+            for name in names:
+                yield node.lineno, name
+
+
+def allowed(layer: str) -> set[str]:
+    """The layers that a layer may import."""
+    if layer in BESIDE:
+        return BESIDE[layer] | {layer}
+    below = set(LAYERS[: LAYERS.index(layer) + 1])
+    return below | set(BESIDE) if layer == "cli" else below
+
+
+def test_every_module_is_in_a_layer() -> None:
+    """A new package or module right below trabbits/ gets its place in LAYERS."""
+    unknown = {layer_of(name) for name, _ in modules()} - set(LAYERS) - set(BESIDE) - {""}
+    assert not unknown
+
+
+@pytest.mark.parametrize(("name", "path"), [pytest.param(name, path, id=name) for name, path in modules()])
+def test_imports_go_downwards(name: str, path: Path) -> None:
+    """No module imports from a layer above its own."""
+    layer = layer_of(name)
+    upwards = [
+        f"{path.relative_to(ROOT)}:{line}: {layer or 'trabbits'} imports {imported}"
+        for line, imported in imports_of(path)
+        if imported.startswith("trabbits.")
+        and not imported.startswith("trabbits.__")
+        and (not layer or layer_of(imported) not in allowed(layer))
+    ]
+    assert not upwards
+
+
+@pytest.mark.parametrize("layer", SANS_IO)
+def test_core_works_without_twisted(layer: str) -> None:
+    """Importing every module of the layer in a fresh process loads no Twisted, not even indirectly."""
+    names = [name for name, _ in modules() if layer_of(name) == layer]
+    code = f"import importlib, sys\nfor name in {names!r}: importlib.import_module(name)\n"
+    code += f"print(*[name for name in {BANNED!r} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("place", ["trabbits/wire/x.py", "trabbits/session/deep/x.py", "trabbits/interfaces.py"])
+@pytest.mark.parametrize(
+    "code",
+    ["from twisted.internet import defer\n", "import twisted.python.failure\n", "from txamqp.client import Closed\n"],
+)
+def test_ruff_refuses_twisted_in_the_core(place: str, code: str) -> None:
+    """The lint rule TID251 is on in the core ..."""
+    assert "TID251" in ruff_codes(place, code)
+
+
+@pytest.mark.parametrize("place", ["trabbits/frontend/x.py", "trabbits/upstream/x.py", "tests/test_x.py"])
+def test_ruff_allows_twisted_elsewhere(place: str) -> None:
+    """... and off at the edges."""
+    assert "TID251" not in ruff_codes(place, "from twisted.internet import defer\n")
+
+
+def ruff_codes(place: str, code: str) -> str:
+    """Ruff's findings in a file of this content at this place, which need not exist."""
+    command = [sys.executable, "-m", "ruff", "check", "--output-format", "concise", "--stdin-filename", place, "-"]
+    done = subprocess.run(command, cwd=ROOT, input=code, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    return done.stdout
