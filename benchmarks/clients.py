@@ -67,7 +67,7 @@ class Client:
         self.socket.sendall(frame.marshal(method, channel))
 
     def _expect(self, reply: type[M]) -> M:
-        size, _, value = frame.unmarshal(self._read_frame())
+        value = frame.unmarshal(self._read_frame())[2]
         if not isinstance(value, reply):
             raise BenchError(f"expected {reply.name}, got {describe(value)}")
         return value

@@ -11,7 +11,8 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from attrs import frozen
-from load import Measurement
+
+from benchmarks.load import Measurement
 
 NOISE_LIMIT = 0.15
 """The share of the machine used by strangers above which a round is left out, if enough others remain."""
@@ -35,8 +36,6 @@ class Figures:
 def figures_of(measurement: Measurement, cores: int) -> Figures:
     """The figures of one measurement on a machine with so many cores."""
     cpu, count = measurement.cpu, max(1, measurement.messages)
-    known = sum(used for role, used in cpu.items() if role != "machine")
-    strangers = max(0.0, cpu["machine"] - known) / (measurement.seconds * cores)
     ordered = sorted(measurement.latencies)
     return Figures(
         rate=measurement.messages / measurement.seconds,
@@ -44,10 +43,17 @@ def figures_of(measurement: Measurement, cores: int) -> Figures:
         brokers=cpu["brokers"] / count * 1e6,
         generator=cpu["generator"] / count * 1e6,
         generator_share=cpu["generator"] / measurement.seconds,
-        strangers=strangers,
+        strangers=strangers_share(measurement, cores),
         p50=percentile(ordered, 50),
         p99=percentile(ordered, 99),
     )
+
+
+def strangers_share(measurement: Measurement, cores: int) -> float:
+    """The share of the machine that was used by processes with no part in the measurement."""
+    cpu = measurement.cpu
+    known = sum(used for role, used in cpu.items() if role != "machine")
+    return max(0.0, cpu["machine"] - known) / (measurement.seconds * cores)
 
 
 def percentile(ordered: Sequence[int], percent: int) -> float | None:
@@ -76,10 +82,11 @@ def spread(values: Iterable[float | None]) -> Spread | None:
     return Spread(statistics.median(found), min(found), max(found)) if found else None
 
 
-def quiet(rounds: Sequence[Round]) -> list[Round]:
-    """The rounds in which nobody else used much of the machine; all of them when too few were quiet."""
+def quiet(rounds: Sequence[Round]) -> tuple[list[Round], bool]:
+    """The rounds in which nobody else used much of the machine, and True; all and False when those are too few."""
     calm = [each for each in rounds if all(figures.strangers <= NOISE_LIMIT for figures in each.values())]
-    return calm if len(calm) >= min(ENOUGH_ROUNDS, len(rounds)) else list(rounds)
+    enough = len(calm) >= min(ENOUGH_ROUNDS, len(rounds))
+    return (calm, True) if enough else (list(rounds), False)
 
 
 def figure(target: str, name: str) -> Pick:

@@ -13,7 +13,17 @@ import time
 from collections.abc import Callable, Sequence
 
 from attrs import define, field, frozen
-from clients import ACK_LENGTH, ACK_TAG_OFFSET, PATCH_TAG, BenchError, Client, Workload, ack_then_publish, describe_octets
+
+from benchmarks.clients import (
+    ACK_LENGTH,
+    ACK_TAG_OFFSET,
+    PATCH_TAG,
+    BenchError,
+    Client,
+    Workload,
+    ack_then_publish,
+    describe_octets,
+)
 
 READ_SIZE = 256 * 1024
 PIECE = 64 * 1024

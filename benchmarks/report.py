@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from attrs import asdict, define, field, frozen
-from figures import GOALS, Goal, Pick, Round, added, added_ratio, figure, quiet, ratio, spread
+
+from benchmarks.figures import GOALS, Goal, Pick, Round, added, added_ratio, figure, quiet, ratio, spread
 
 BEGIN = "<!-- measured: begin. Written by `bench.py --markdown`; do not edit. -->"
 END = "<!-- measured: end -->"
@@ -55,7 +56,7 @@ def plain_column(heading: str, name: str, form: str) -> Column:
 
 CPU_COLUMNS = (
     plain_column("proxy CPU µs", "proxy", "{:.2f}"),
-    Column("× HAProxy", lambda target: ratio("proxy", target, "haproxy"), "{:.2f}"),
+    Column("x HAProxy", lambda target: ratio("proxy", target, "haproxy"), "{:.2f}"),
     plain_column("broker CPU µs", "brokers", "{:.2f}"),
     plain_column("generator CPU µs", "generator", "{:.2f}"),
     plain_column("of a core", "generator_share", "{:.0%}"),
@@ -70,7 +71,7 @@ TRIP_COLUMNS = (
     plain_column("p50 µs", "p50", "{:.0f}"),
     plain_column("p99 µs", "p99", "{:.0f}"),
     Column("p50 added µs", added, "{:.1f}"),
-    Column("× HAProxy", lambda target: added_ratio(target, "haproxy"), "{:.2f}"),
+    Column("x HAProxy", lambda target: added_ratio(target, "haproxy"), "{:.2f}"),
     *CPU_COLUMNS,
 )
 
@@ -110,25 +111,28 @@ def render_goals(results: Results) -> list[str]:
     rows = [["goal", "limit", "median", "lowest to highest round", "result"]]
     for goal in GOALS:
         result = judge(results, goal)
-        sign = "≥" if goal.at_least else "≤"
-        low_high = f"{result['low']:.2f} to {result['high']:.2f}" if result["result"] != "not measured" else "-"
-        median = f"{result['median']:.2f}" if result["result"] != "not measured" else "-"
-        rows.append([goal.title, f"{sign} {goal.limit:.2f}", median, low_high, result["result"]])
+        limit = f"{'≥' if goal.at_least else '≤'} {goal.limit:.2f}"
+        found = result["ratio"]
+        median = f"{found.median:.2f}" if found else "-"
+        low_high = f"{found.low:.2f} to {found.high:.2f}" if found else "-"
+        rows.append([goal.title, limit, median, low_high, result["result"]])
     return table(rows)
 
 
 def judge(results: Results, goal: Goal) -> dict[str, Any]:
     """What was measured for a goal and whether it is met."""
-    found = spread(goal.pick(each) for each in quiet(results.rounds.get(goal.scenario, [])))
-    if found is None:
-        return {"goal": goal.title, "result": "not measured"}
-    return {"goal": goal.title, **asdict(found), "result": "PASS" if goal.met(found.median) else "FAIL"}
+    rounds, calm = quiet(results.rounds.get(goal.scenario, []))
+    found = spread(map(goal.pick, rounds))
+    verdict = "not measured"
+    if found is not None:
+        verdict = ("PASS" if goal.met(found.median) else "FAIL") + ("" if calm else ", noisy machine")
+    return {"goal": goal.title, "limit": goal.limit, "ratio": found, "result": verdict}
 
 
 def render_scenario(results: Results, scenario: Scenario) -> list[str]:
     """One scenario's table and how quiet the machine was."""
     rounds = results.rounds[scenario.name]
-    used = quiet(rounds)
+    used, _ = quiet(rounds)
     columns = TRIP_COLUMNS if scenario.connections else STREAM_COLUMNS
     rows = [["target", *(each.heading for each in columns)]]
     for target, title in results.titles.items():
@@ -155,10 +159,9 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, texts)) for texts in zip(*rows, strict=True)]
     lines = []
     for row in rows:
-        first, *rest = (
-            text.rjust(width) if index else text.ljust(width) for index, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        lines.append("| " + " | ".join([first, *rest]) + " |")
+        cells = [row[0].ljust(widths[0])]
+        cells += [text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("| " + " | ".join(cells) + " |")
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     lines.insert(1, "| " + " | ".join(rule) + " |")
     return lines
@@ -171,6 +174,8 @@ def as_json(results: Results) -> dict[str, Any]:
         for scenario, found in results.rounds.items()
     }
     goals = [judge(results, goal) for goal in GOALS]
+    for goal in goals:
+        goal["ratio"] = goal["ratio"] and asdict(goal["ratio"])
     return {"facts": results.facts, "goals": goals, "notes": results.notes, "rounds": rounds}
 
 

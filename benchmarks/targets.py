@@ -21,9 +21,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from attrs import frozen
-from clients import BenchError, Client
-from clocks import CpuClocks, listening_pid
 
+from benchmarks.clients import BenchError, Client
+from benchmarks.clocks import CpuClocks, listening_pid
 from trabbits.testing.processes import ChildProcess, StartError, free_port
 from trabbits.testing.rabbitmq import RabbitNode, start_all
 
@@ -75,7 +75,9 @@ class Targets:
             self._stack = self._stack.pop_all()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stack.close()
 
     def _start(self) -> None:

@@ -113,6 +113,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.broker
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_nothing_outlives_its_owner(number: int) -> None:
     """When the process that started a node is killed, the node and its files go, too."""

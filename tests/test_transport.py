@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from select import select
 from typing import Any
 
 import pytest
@@ -59,7 +60,7 @@ class Pair:
         ours.setblocking(False)
         self.protocol = Ours()
         factory = Factory()
-        factory.protocol = lambda: self.protocol  # type: ignore[assignment]  # the instance, not a class
+        factory.protocol = lambda: self.protocol
         factory.noisy = False
         reactor.adoptStreamConnection(ours.fileno(), family, factory)
         ours.close()
@@ -109,6 +110,24 @@ async def test_the_order_holds_when_the_peer_does_not_read(sizes: list[int], fam
         write_now(pair.transport, data[offset : offset + size])
         offset += size
     assert await pair.read(len(data)) == data
+    await pair.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_octets_that_twisted_already_tried_to_send_stay_first() -> None:
+    pair = Pair(socket.AF_UNIX)
+    data = os.urandom(1_000_000)
+    write_now(pair.transport, data)
+    got = b""
+    while not pair.transport.dataBuffer:
+        got += pair.peer.recv(65536)
+        await deferLater(reactor, 0.001)
+    assert not pair.transport._tempDataBuffer
+    while select([pair.peer], [], [], 0)[0]:
+        got += pair.peer.recv(65536)
+    write_now(pair.transport, b"end")
+    got += await pair.read(len(data) + 3 - len(got))
+    assert got == data + b"end"
     await pair.close()
 
 

@@ -57,23 +57,6 @@ class QueueAttributes:
     exclusive: bool | None = None
     arguments: Mapping[str, Any] = Factory(dict)
 
-    def applied_to(self, declare: QueueDeclare) -> QueueDeclare:
-        """The declare that results from laying these attributes over `declare`."""
-        arguments = dict(declare.arguments)
-        for name, value in self.arguments.items():
-            if value is None:
-                arguments.pop(name, None)
-            else:
-                arguments[name] = value
-        return QueueDeclare(
-            queue=declare.queue,
-            passive=declare.passive,
-            durable=declare.durable if self.durable is None else self.durable,
-            exclusive=declare.exclusive if self.exclusive is None else self.exclusive,
-            auto_delete=declare.auto_delete if self.auto_delete is None else self.auto_delete,
-            arguments=arguments,
-        )
-
 
 class IQueueAttributeRewriter(Interface):
     """Changes what one upstream is asked for when a client declares a queue."""

@@ -219,7 +219,10 @@ class PidFileService(Service):
     def startService(self) -> None:
         """Write the file at once and whole.  Raises OSError."""
         super().startService()
-        handle, temporary = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
+        try:
+            handle, temporary = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
+        except OSError as error:  # it names the temporary file, which means nothing to anybody
+            raise OSError(error.errno, error.strerror, str(self._path)) from None
         try:
             with os.fdopen(handle, "w") as file:
                 file.write(f"{os.getpid()}\n")

@@ -1,6 +1,7 @@
 """Writing to Twisted transports without waiting for the next turn of the reactor.
 
-Lives here: `write_now` (every write of the hot path), `tune_transport`, and `WriteGauge` for flow control.  Must not know: AMQP.
+Lives here: `write_now` (every write of the hot path), `tune_transport`, and `WriteGauge` for flow control.  Must not
+know: AMQP.
 
 Twisted's ``transport.write`` only appends to a list and asks the reactor to be called when the socket is writable:
 one more turn of epoll for every message.  A socket whose buffers are empty takes the octets at once instead.
@@ -17,7 +18,7 @@ from twisted.internet.tcp import Connection
 from zope.interface import implementer
 
 #: Octets read at once, and how many may wait in a transport's write buffer before its producer is paused.
-BUFFER_SIZE = 256 * 1024
+BUFFER_SIZE = 64 * 1024
 
 
 def write_now(transport: Any, data: bytes) -> None:

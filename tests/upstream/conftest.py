@@ -6,7 +6,8 @@ import gc
 from collections.abc import Iterator
 
 import pytest
-from twisted.logger import LogEvent, LogLevel, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
+from zope.interface import implementer
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +24,7 @@ def unhandled_errors(small_heap: None) -> Iterator[list[LogEvent]]:
     """What was logged as critical; a test that expects some takes it out again."""
     errors: list[LogEvent] = []
 
+    @implementer(ILogObserver)
     def observe(event: LogEvent) -> None:
         if event.get("log_level") is LogLevel.critical:
             errors.append(event)

@@ -43,6 +43,9 @@ def method(command: Any, channel: int = 0) -> bytes:
     return frame.marshal(command, channel)
 
 
+FORCED = method(commands.Connection.Close(320, "CONNECTION_FORCED - bye", 0, 0))
+
+
 def tune(channel_max: int = 2047, frame_max: int = 131072, heartbeat: int = 60) -> bytes:
     return method(commands.Connection.Tune(channel_max, frame_max, heartbeat))
 
@@ -127,6 +130,13 @@ class ScriptedLink:
         self.handshake = Deferred.fromCoroutine(self.link.handshake())
         self.handshake.addBoth(self.opened.append)
 
+    def aborted(self) -> bool:
+        return self.transport.aborted
+
+    def gauge(self) -> Any:
+        """The producer that the transport tells when its write buffer is full."""
+        return self.transport.producer
+
     def feed(self, *octets: bytes, cut: Callable[[bytes], Iterator[bytes]] = whole) -> ScriptedLink:
         for chunk in cut(b"".join(octets)):
             self.link.dataReceived(chunk)
@@ -168,3 +178,10 @@ class ScriptedLink:
     def tick(self, seconds: float, step: float = 1.0) -> None:
         for _ in range(int(seconds / step)):
             self.clock.advance(step)
+
+
+def outcome(deferred: Deferred[Any]) -> list[Any]:
+    """What the Deferred fired with, once it has; a failure as its exception."""
+    fired: list[Any] = []
+    deferred.addCallbacks(fired.append, lambda failure: fired.append(failure.value))
+    return fired

@@ -28,9 +28,7 @@ def test_every_method_of_the_constants_is_there() -> None:
     known = {klass.id << 16 | method.id for method, klass in METHODS.items()}
     assert known == set(commands.INDEX_MAPPING)
     indices = {
-        value
-        for name, value in vars(constants).items()
-        if isinstance(value, int) and value > 0xFFFF and name.isupper()
+        value for name, value in vars(constants).items() if isinstance(value, int) and value > 0xFFFF and name.isupper()
     }
     assert indices - known == set()
 
@@ -68,7 +66,15 @@ def test_methods_have_the_same_octets_as_pamqps(command: Any) -> None:
     for name in command.attributes():
         kind = command.amqp_type(name)
         # pamqp insists on the specification's constant for reserved arguments.
-        reserved = name in ("ticket", "insist", "capabilities", "out_of_band", "known_hosts", "cluster_id", "channel_id")
+        reserved = name in (
+            "ticket",
+            "insist",
+            "capabilities",
+            "out_of_band",
+            "known_hosts",
+            "cluster_id",
+            "channel_id",
+        )
         if not reserved and (kind != "shortstr" or getattr(whole, name) is None):
             setattr(whole, name, values[kind])
     payload = frame.marshal(whole, 0)[7:-1]

@@ -114,7 +114,7 @@ def test_a_refusal_keeps_code_text_and_method(cut: Any, before: tuple[bytes, ...
     assert (error.code, error.text, error.class_id, error.method_id) == (403, "ACCESS_REFUSED - no", 10, 11)
     assert isinstance(scripted.sent()[-1], commands.Connection.CloseOk)
     assert scripted.transport.disconnecting
-    assert not scripted.transport.aborted
+    assert not scripted.aborted()
     scripted.lose()
     assert scripted.clock.getDelayedCalls() == []
 
@@ -122,7 +122,7 @@ def test_a_refusal_keeps_code_text_and_method(cut: Any, before: tuple[bytes, ...
 def test_a_refused_link_that_stays_connected_is_aborted() -> None:
     scripted = ScriptedLink().feed(START, REFUSAL)
     scripted.tick(3)
-    assert scripted.transport.aborted
+    assert scripted.aborted()
 
 
 GARBAGE = {
@@ -154,7 +154,7 @@ GARBAGE = {
 @pytest.mark.parametrize("octets", GARBAGE.values(), ids=GARBAGE)
 def test_garbage_ends_the_handshake(octets: bytes, cut: Any) -> None:
     scripted = ScriptedLink().feed(octets, cut=cut)
-    assert scripted.transport.aborted
+    assert scripted.aborted()
     assert len(scripted.link._buffer) < 64 * 1024
     scripted.feed(START, tune(), OPEN_OK)
     assert scripted.opened == []
@@ -190,7 +190,7 @@ def test_a_cancelled_handshake_leaves_nothing(before: tuple[bytes, ...]) -> None
     scripted = ScriptedLink().feed(*before)
     scripted.handshake.cancel()
     scripted.link.abort()
-    assert scripted.transport.aborted
+    assert scripted.aborted()
     scripted.lose()
     assert scripted.clock.getDelayedCalls() == []
 

@@ -1,15 +1,16 @@
-"""An open link against a scripted upstream: octets, heartbeats, requests and the ways it ends."""
+"""An open link against a scripted upstream: octets, heartbeats and the ways it ends."""
 
 from __future__ import annotations
 
-from typing import Any
+import gc
+import weakref
 
 import pytest
 from pamqp import commands
-from twisted.internet.defer import Deferred
 
 from tests.upstream.scripted import (
     CLOSE_OK,
+    FORCED,
     HEARTBEAT,
     OPEN_OK,
     START,
@@ -18,20 +19,11 @@ from tests.upstream.scripted import (
     SocketDouble,
     method,
     octet_by_octet,
+    outcome,
     tune,
 )
-from trabbits.upstream.errors import RequestFailed, RequestRefused
 
-OWN = 2047
-FORCED = method(commands.Connection.Close(320, "CONNECTION_FORCED - bye", 0, 0))
 DELIVERY = method(commands.Basic.Deliver("tag", 1, False, "", "key"), 3)
-
-
-def outcome(deferred: Deferred[Any]) -> list[Any]:
-    """What the Deferred fired with, once it has; a failure as its exception."""
-    fired: list[Any] = []
-    deferred.addCallbacks(fired.append, lambda failure: fired.append(failure.value))
-    return fired
 
 
 class TestReceiving:
@@ -70,7 +62,7 @@ class TestReceiving:
         scripted = ScriptedLink().open()
         receiver = scripted.attach()
         scripted.feed(method(commands.Queue.DeclareOk("q", 1, 1), 0), FORCED)
-        assert scripted.transport.aborted
+        assert scripted.aborted()
         scripted.lose()
         ((event, reason),) = receiver.events
         assert event == "lost"
@@ -107,9 +99,9 @@ class TestHeartbeats:
         scripted.tick(9)
         scripted.feed(b"\x08")
         scripted.tick(20)
-        assert not scripted.transport.aborted
+        assert not scripted.aborted()
         scripted.tick(6)
-        assert scripted.transport.aborted
+        assert scripted.aborted()
         scripted.lose()
         if not attached:
             scripted.link.attach(receiver)
@@ -122,12 +114,12 @@ class TestHeartbeats:
         scripted.attach()
         scripted.link.pause_reading()
         scripted.tick(100)
-        assert not scripted.transport.aborted
+        assert not scripted.aborted()
         scripted.link.resume_reading()
         scripted.tick(20)
-        assert not scripted.transport.aborted
+        assert not scripted.aborted()
         scripted.tick(10)
-        assert scripted.transport.aborted
+        assert scripted.aborted()
 
     def test_none_when_nobody_wants_them(self) -> None:
         scripted = ScriptedLink(heartbeat=0).open(heartbeat=0)
@@ -147,7 +139,7 @@ class TestFlowControl:
         scripted = ScriptedLink().open()
         receiver = scripted.attach()
         assert scripted.transport.streaming is True
-        gauge = scripted.transport.producer
+        gauge = scripted.gauge()
         for call in (gauge.pauseProducing, gauge.pauseProducing, gauge.resumeProducing, gauge.resumeProducing):
             call()
         assert receiver.events == [("full",), ("drained",)]
@@ -155,7 +147,7 @@ class TestFlowControl:
     def test_no_heartbeats_pile_up_for_an_upstream_that_does_not_read(self) -> None:
         scripted = ScriptedLink(heartbeat=10).open()
         scripted.attach()
-        scripted.transport.producer.pauseProducing()
+        scripted.gauge().pauseProducing()
         for _ in range(10):
             scripted.feed(b"y")
             scripted.tick(10)
@@ -193,7 +185,7 @@ class TestEnds:
         scripted = ScriptedLink().open()
         receiver = scripted.attach()
         scripted.link.abort()
-        assert scripted.transport.aborted
+        assert scripted.aborted()
         assert scripted.transport.producer is None
         scripted.feed(DELIVERY, FORCED).lose()
         assert receiver.events == []
@@ -212,7 +204,7 @@ class TestEnds:
         assert scripted.transport.reading, "close-ok could never come"
         scripted.feed(before, CLOSE_OK, cut=octet_by_octet)
         assert scripted.transport.disconnecting
-        assert not scripted.transport.aborted
+        assert not scripted.aborted()
         assert closed == []
         scripted.lose()
         assert closed == [None]
@@ -225,9 +217,9 @@ class TestEnds:
         closed = outcome(scripted.link.close_link(5))
         scripted.feed(DELIVERY)
         scripted.tick(4)
-        assert not scripted.transport.aborted
+        assert not scripted.aborted()
         scripted.tick(1)
-        assert scripted.transport.aborted
+        assert scripted.aborted()
         scripted.lose()
         assert closed == [None]
         assert scripted.clock.getDelayedCalls() == []
@@ -237,7 +229,7 @@ class TestEnds:
         closed = outcome(scripted.link.close_link(5)) + outcome(scripted.link.close_link(1))
         assert len(scripted.sent()) == 1
         scripted.tick(1)
-        assert scripted.transport.aborted
+        assert scripted.aborted()
         scripted.lose()
         assert outcome(scripted.link.close_link(5)) == [None]
         assert scripted.clock.getDelayedCalls() == []
@@ -250,14 +242,14 @@ class TestEnds:
         closed = outcome(scripted.link.close_link(1))
         assert [type(sent) for sent in scripted.sent()] == [commands.Connection.CloseOk]
         scripted.tick(1)
-        assert scripted.transport.aborted
+        assert scripted.aborted()
         scripted.lose()
         assert closed == [None]
 
     def test_close_link_in_the_handshake_aborts(self) -> None:
         scripted = ScriptedLink().feed(START)
         closed = outcome(scripted.link.close_link(5))
-        assert scripted.transport.aborted
+        assert scripted.aborted()
         scripted.lose()
         assert closed == [None]
 
@@ -275,126 +267,25 @@ class TestEnds:
         assert receiver.events == []
 
 
-OPENED = method(commands.Channel.OpenOk(), OWN)
-
-
-class TestRequests:
-    def test_count_messages_opens_the_own_channel_once(self) -> None:
-        scripted = ScriptedLink().open()
-        scripted.attach()
-        first = outcome(scripted.link.count_messages("grün", 5))
-        second = outcome(scripted.link.count_messages("q", 5))
-        ((channel, opening),) = scripted.sent()
-        assert channel == OWN
-        assert isinstance(opening, commands.Channel.Open)
-        scripted.feed(OPENED)
-        assert b"gr\xc3\xbcn" in scripted.transport.value()
-        scripted.transport.clear()
-        scripted.feed(method(commands.Queue.DeclareOk("green", 5, 0), OWN))
-        assert first == [5]
-        ((_, declare),) = scripted.sent()
-        assert (declare.queue, declare.passive) == ("q", True)
-        scripted.feed(method(commands.Queue.DeclareOk("q", 7, 0), OWN))
-        assert second == [7]
-        assert len(scripted.clock.getDelayedCalls()) == 2, "only the heartbeats' timers remain"
-
-    def test_a_channel_error_fails_the_request_and_the_next_reopens(self) -> None:
-        scripted = ScriptedLink().open()
-        receiver = scripted.attach()
-        first = outcome(scripted.link.count_messages("missing", 5))
-        second = outcome(scripted.link.delete_queue("q", 5))
-        scripted.feed(OPENED, method(commands.Channel.Close(404, "NOT_FOUND - no queue", 50, 10), OWN))
-        (error,) = first
-        assert isinstance(error, RequestRefused)
-        assert (error.code, error.text) == (404, "NOT_FOUND - no queue")
-        sent = [type(frame).__name__ for _, frame in scripted.sent()]
-        assert sent == ["Open", "Declare", "CloseOk", "Open"]
-        scripted.feed(OPENED, method(commands.Queue.DeleteOk(0), OWN))
-        assert second == [None]
-        assert receiver.events == []
-
-    def test_a_late_answer_is_not_that_of_the_next_request(self) -> None:
-        scripted = ScriptedLink(heartbeat=0).open(heartbeat=0)
-        scripted.attach()
-        late = outcome(scripted.link.count_messages("slow", 5))
-        scripted.feed(OPENED)
-        scripted.tick(5)
-        (error,) = late
-        assert isinstance(error, RequestFailed)
-        assert error.text == (
-            "upstream 'primary' (localhost:5672) did not answer queue.declare of 'slow' within 5s"
-        )
-        waiting = outcome(scripted.link.count_messages("never asked", 1))
-        scripted.tick(1)
-        assert isinstance(waiting[0], RequestFailed)
-        following = outcome(scripted.link.count_messages("next", 5))
-        scripted.feed(method(commands.Queue.DeclareOk("slow", 1, 0), OWN))
-        assert following == []
-        asked = [frame.queue for _, frame in scripted.sent() if isinstance(frame, commands.Queue.Declare)]
-        assert asked == ["slow", "next"]
-        scripted.feed(method(commands.Queue.DeclareOk("next", 2, 0), OWN))
-        assert following == [2]
-        assert scripted.clock.getDelayedCalls() == []
-
-    def test_a_cancelled_request_leaves_no_timer(self) -> None:
-        scripted = ScriptedLink(heartbeat=0).open(heartbeat=0)
-        scripted.attach()
-        request = scripted.link.count_messages("q", 5)
-        request.addErrback(lambda _: None)
-        request.cancel()
-        assert scripted.clock.getDelayedCalls() == []
-        scripted.feed(OPENED, method(commands.Queue.DeclareOk("q", 1, 0), OWN))
-
-    def test_update_secret(self) -> None:
-        scripted = ScriptedLink().open()
-        scripted.attach()
-        updated = outcome(scripted.link.update_secret("s\0cret", "token expires", 5))
-        (sent,) = scripted.sent()
-        assert (sent.new_secret, sent.reason) == ("s\0cret", "token expires")
-        scripted.feed(method(commands.Connection.UpdateSecretOk()))
-        assert updated == [None]
-
-    @pytest.mark.parametrize("end", ["lose", "forced", "abort", "close"])
-    def test_requests_fail_when_the_link_ends(self, end: str) -> None:
-        scripted = ScriptedLink().open()
-        scripted.attach()
-        requests = [
-            scripted.link.count_messages("q", 5),
-            scripted.link.delete_queue("q", 5),
-            scripted.link.update_secret("secret", "", 5),
-        ]
-        outcomes = [outcome(request) for request in requests]
+def test_nothing_of_a_link_stays() -> None:
+    left = []
+    for end in ("lose", "forced", "abort", "close", "handshake"):
+        scripted = ScriptedLink()
+        if end != "handshake":
+            scripted.open()
+            scripted.attach()
+            scripted.link.count_messages("q", 5).addErrback(lambda _: None)
         if end == "forced":
             scripted.feed(FORCED)
         elif end == "abort":
             scripted.link.abort()
         elif end == "close":
             scripted.link.close_link(5)
-            scripted.feed(CLOSE_OK)
         scripted.lose()
-        later = outcome(scripted.link.count_messages("q", 5)) + outcome(scripted.link.update_secret("s", "", 5))
-        for error in [*(fired[0] for fired in outcomes), *later]:
-            assert isinstance(error, RequestFailed)
-            assert error.text.startswith("upstream 'primary' (localhost:5672) ")
-        assert scripted.clock.getDelayedCalls() == []
-
-    def test_an_argument_that_fits_no_field_fails_only_its_request(self) -> None:
-        scripted = ScriptedLink().open()
-        receiver = scripted.attach()
-        refused = outcome(scripted.link.count_messages("q" * 256, 5))
-        scripted.feed(OPENED)
-        assert isinstance(refused[0], TypeError)
-        following = outcome(scripted.link.count_messages("q", 5))
-        scripted.feed(method(commands.Queue.DeclareOk("q", 2, 0), OWN))
-        assert following == [2]
-        assert receiver.events == []
-
-    def test_a_wrong_answer_fails_the_request(self) -> None:
-        scripted = ScriptedLink().open()
-        scripted.attach()
-        request = outcome(scripted.link.count_messages("q", 5))
-        scripted.feed(OPENED, method(commands.Queue.DeleteOk(0), OWN))
-        assert isinstance(request[0], RequestFailed)
+        left.append(weakref.ref(scripted.link))
+        del scripted
+    gc.collect()
+    assert [link() for link in left] == [None] * 5
 
 
 def test_a_link_that_never_connected_can_be_aborted() -> None:
@@ -402,4 +293,4 @@ def test_a_link_that_never_connected_can_be_aborted() -> None:
     scripted.link.transport = None
     scripted.link.abort()
     assert isinstance(scripted.transport, SocketDouble)
-    assert not scripted.transport.aborted
+    assert not scripted.aborted()

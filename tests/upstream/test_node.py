@@ -23,7 +23,8 @@ def test_addresses(address: str, host: str, port: int, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["", ":5672", "host:", "host:x", "host:0", "host:65536", "::1", "::1:5672", "[::1", "[::1]x", "[]:1", "h:²"]
+    "address",
+    ["", ":5672", "host:", "host:x", "host:0", "host:65536", "::1", "::1:5672", "[::1", "[::1]x", "[]:1", "h:²"],
 )
 def test_what_is_no_address(address: str) -> None:
     with pytest.raises(ValueError, match="not an address: "):

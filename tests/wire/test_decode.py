@@ -18,16 +18,22 @@ from trabbits.wire.methods import METHODS, MethodInfo
 from trabbits.wire.table import encode_table
 
 INTEGERS = {"octet": ">B", "short": ">H", "long": ">I", "longlong": ">Q"}
-SCALARS = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-(2**63), 2**63 - 1),
-    st.floats(allow_nan=False, allow_infinity=False),
-    st.text(),
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
 )
-TABLES = st.dictionaries(
-    st.text(max_size=20), st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=8)
-)  # fmt: skip
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+TABLES = st.dictionaries(st.text(max_size=20), VALUES, max_size=5)
+OF_SOME_METHOD = st.builds(
+    lambda index, rest: struct.pack(">I", index) + rest, st.sampled_from(list(METHODS)), st.binary(max_size=200)
+)
 
 
 @st.composite
@@ -80,15 +86,7 @@ def test_trailing_octets_are_a_violation(payload: bytes, junk: bytes) -> None:
     assert (violation.channel, violation.class_id, violation.method_id) == (7, *struct.unpack(">HH", payload[:4]))
 
 
-@given(
-    st.one_of(
-        st.binary(max_size=200),
-        st.builds(
-            lambda index, rest: struct.pack(">I", index) + rest, st.sampled_from(list(METHODS)), st.binary(max_size=200)
-        ),
-    ),
-    st.booleans(),
-)
+@given(st.binary(max_size=200) | OF_SOME_METHOD, st.booleans())
 def test_random_octets_give_a_method_or_a_violation(octets: bytes, framed: bool) -> None:
     """Only `Violation` gets out; what is decoded can be encoded again."""
     try:
@@ -129,14 +127,14 @@ SOUND = frame(1, 1, ACK)
         (frame(1, 1, b"\0\x0a\0\x0b\xff\xff\xff\xff"), "client_properties needs 4294967295 octets, 0 are left"),
         (frame(1, 1, b"\0\x0a\0\x0b\0\0\0\x03\x01aZ"), "client_properties: cannot decode a field table: unknown type"),
         (frame(1, 1, b"\0\x0a\0\x0b\0\0\0\x03\x01\xffV\0\0\0\0\0\0"), "client_properties: 'utf-8' codec"),
-        (frame(1, 1, b"\0\x0a\0\x0b\0\0\0\x0b\x01tT\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0\0\0"), "client_properties: "),
+        (frame(1, 1, b"\0\x0a\0\x0b\0\0\0\x0b\x01tT" + b"\xff" * 8 + b"\0" * 6), "client_properties: "),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_decoded_is_named(octets: bytes, text: str) -> None:
     """The text says which method and field, and why."""
     with pytest.raises(Violation) as caught:
         decode_method(octets)
-    assert caught.value.code == MALFORMED == 502
+    assert caught.value.code == MALFORMED == 501
     assert text in caught.value.text
 
 
@@ -171,8 +169,7 @@ def test_long_strings_that_are_no_utf8_are_bytes() -> None:
     """A SASL response may be any octets."""
     octets = frame(1, 0, b"\0\x0a\0\x15\0\0\0\x03a\xff\0")
     method = decode_method(octets)
-    assert isinstance(method, commands.Connection.SecureOk)
-    assert method.response == b"a\xff\0"
+    assert dict(method) == {"response": b"a\xff\0"}
     assert method_frame(0, method) == octets
 
 

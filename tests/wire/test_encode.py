@@ -108,8 +108,8 @@ def test_a_close_says_what_it_was_told(channel: int, code: int, text: str, class
             b"\0\x28\0\x0a\0\x07\x05a/\xc3\xbc*\x05x-odd\0\0\0\0\0",
         ),
         (made(commands.Channel.Open, out_of_band="out"), b"\0\x14\0\x0a\x03out"),
-        (commands.Basic.Ack(None), b"\0\x3c\0\x50\0\0\0\0\0\0\0\0\0"),
-        (commands.Connection.Secure(None), b"\0\x0a\0\x14\0\0\0\0"),
+        (made(commands.Basic.Ack, delivery_tag=None), b"\0\x3c\0\x50\0\0\0\0\0\0\0\0\0"),
+        (made(commands.Connection.Secure, challenge=None), b"\0\x0a\0\x14\0\0\0\0"),
         (commands.Connection.UpdateSecret("né", "why"), b"\0\x0a\0\x46\0\0\0\x03n\xc3\xa9\x03why"),
         (commands.Connection.Tune(1, 2, 3), b"\0\x0a\0\x1e\0\x01\0\0\0\x02\0\x03"),
         (
@@ -161,7 +161,7 @@ def test_pamqp_agrees_where_it_validates(method: base.Frame) -> None:
 )
 def test_what_amqp_cannot_express_is_a_value_error(method: base.Frame) -> None:
     """Our own mistake, never a broken frame."""
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         encode.method_frame(1, method)
 
 

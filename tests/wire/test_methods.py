@@ -46,9 +46,7 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "index", "replies", "nowait_bit", "client", "server"), ROWS, ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("name", "index", "replies", "nowait_bit", "client", "server"), ROWS, ids=str)
 def test_a_method_is_known_as_the_specification_has_it(
     name: str, index: int, replies: list[str], nowait_bit: int | None, client: bool, server: bool
 ) -> None:
@@ -71,12 +69,12 @@ def test_every_method_of_rabbitmq_is_known() -> None:
 
 def test_the_named_constants_are_the_table() -> None:
     """Each index in `constants` is in the table under the same name."""
+    classes = {info.name.partition(".")[0].upper() for info in METHODS.values()}
     named = {
         value: name
         for name, value in vars(constants).items()
-        if isinstance(value, int) and name.partition("_")[0] in {info.name.partition(".")[0].upper() for info in METHODS.values()}
-        and value > 0xFFFF
-    }  # fmt: skip
+        if name.partition("_")[0] in classes and isinstance(value, int) and value > 0xFFFF
+    }
     assert len(named) == 64
     for index, name in named.items():
         assert METHODS[index].name.upper().replace(".", "_").replace("-", "_") == name
@@ -95,7 +93,7 @@ def test_content_follows_four_methods() -> None:
 
 def test_every_method_has_a_sender() -> None:
     """No method is nobody's."""
-    assert CLIENT_METHODS | SERVER_METHODS == set(METHODS)
+    assert set(METHODS) == CLIENT_METHODS | SERVER_METHODS
 
 
 def test_bits_share_one_octet() -> None:

@@ -71,8 +71,6 @@ def test_a_channel_is_exchanged() -> None:
 
 @pytest.mark.parametrize("tag", [-1, 2**64])
 def test_a_tag_that_does_not_fit_is_an_error(tag: int) -> None:
-    """Our own mistake, and the buffer stays."""
-    buffer = bytearray(ack_frame(1, 9, True))
+    """Our own mistake is not written as some other tag."""
     with pytest.raises(struct.error):
-        patch.set_delivery_tag(buffer, 11, tag)
-    assert buffer == ack_frame(1, 9, True)
+        patch.set_delivery_tag(bytearray(ack_frame(1, 9, True)), 11, tag)

@@ -316,7 +316,8 @@ class SessionRunner:
 
     def _unexpected(self, failure: Failure) -> None:
         """What no one else took: never lost, never fatal for others."""
-        self.session.log(LogId.INTERNAL_ERROR, text=failure.getTraceback())
+        text = f"unexpected failure: {failure.getErrorMessage()}"
+        self.session.log(LogId.INTERNAL_ERROR, text=text, error=failure)
 
 
 class _LinkReceiver:

@@ -13,6 +13,7 @@ Source: the table "What a client sees" of the architecture document.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +27,7 @@ from trabbits.session.fan_requests import FanRequests
 from trabbits.session.fan_settle import Settling
 from trabbits.session.link import Link
 from trabbits.session.relay import channel_not_open, check_channel_open, check_from_client
+from trabbits.session.tee import goes_to
 from trabbits.session.turns import PROXY, Turns
 from trabbits.wire import constants as amqp
 from trabbits.wire.encode import reject_frame
@@ -62,6 +64,29 @@ class FanRelay:
         self.settling = Settling(self)
         self.requests = FanRequests(self)
         self.gets = Gets(self)
+        settled = self.settling.client_settled
+        self._client_acts: dict[int, Callable[[FanChannel, int, bytes], Destination | None]] = {
+            amqp.BASIC_PUBLISH: self.publishing.publish,
+            amqp.BASIC_ACK: settled,
+            amqp.BASIC_NACK: settled,
+            amqp.BASIC_REJECT: settled,
+            amqp.BASIC_GET: self.gets.asked,
+            amqp.CHANNEL_FLOW_OK: self._client_flow_ok,
+            amqp.CHANNEL_CLOSE_OK: _nothing,
+            amqp.BASIC_CANCEL_OK: _nothing,
+        }
+        self._link_acts: dict[int, Callable[[FanChannel, Link, int, bytes], Destination | None]] = {
+            amqp.CHANNEL_CLOSE: self.closings.link_closed,
+            amqp.CHANNEL_CLOSE_OK: self.closings.link_answered,
+            amqp.BASIC_ACK: self.publishing.link_confirmed,
+            amqp.BASIC_NACK: self.publishing.link_confirmed,
+            amqp.BASIC_DELIVER: self._deliver_to_nobody,
+            amqp.BASIC_RETURN: self.publishing.link_returned,
+            amqp.BASIC_GET_OK: self.gets.answered,
+            amqp.BASIC_GET_EMPTY: self.gets.answered,
+            amqp.BASIC_CANCEL: self.requests.link_cancelled,
+            amqp.CHANNEL_FLOW: self._link_flow,
+        }
 
     def start(self) -> None:
         scanner = self.session.client_scanner
@@ -137,51 +162,38 @@ class FanRelay:
             return DISCARD
         if state.get is not None:
             return STALL
-        if index == amqp.BASIC_PUBLISH:
-            return self.publishing.publish(state, frame)
-        if index in (amqp.BASIC_ACK, amqp.BASIC_NACK, amqp.BASIC_REJECT):
-            self.settling.client_settled(state, index, frame)
-        elif index == amqp.BASIC_GET:
-            return self.gets.asked(state, frame)
-        elif index == amqp.CHANNEL_FLOW_OK:
-            if state.flow_asked:
-                self.to_link(state, state.flow_asked.pop(0), frame)
-        elif index not in (amqp.BASIC_CANCEL_OK, amqp.CHANNEL_CLOSE_OK):
-            check_from_client(index)
-            self.requests.ask(state, index, frame)
-        return None
+        return self._client_acts.get(index, self._client_asks)(state, index, frame)
+
+    def _client_asks(self, state: FanChannel, index: int, frame: bytes) -> None:
+        check_from_client(index)
+        self.requests.ask(state, index, frame)
+
+    def _client_flow_ok(self, state: FanChannel, index: int, frame: bytes) -> None:
+        if state.flow_asked:
+            self.to_link(state, state.flow_asked.pop(0), frame)
 
     def link_method(self, link: Link, index: int, channel: int, frame: bytes) -> Destination | None:
         state = self.channels.get(channel)
         if state is None:
             return DISCARD
-        destination: Destination | None = None
-        if index == amqp.CHANNEL_CLOSE:
-            self.closings.link_closed(state, link, frame)
-        elif index == amqp.CHANNEL_CLOSE_OK:
-            self.closings.link_answered(state, link)
-        elif state.closing is not None:
+        if state.closing is None:
+            destination = self._link_acts.get(index, self._link_replied)(state, link, index, frame)
+        else:
             destination = DISCARD
-        elif index in (amqp.BASIC_ACK, amqp.BASIC_NACK):
-            self.publishing.link_confirmed(state, link, index, frame)
-        elif index == amqp.BASIC_DELIVER:
-            destination = self._deliver_to_nobody(state, link, frame)
-        elif index == amqp.BASIC_RETURN:
-            destination = self.publishing.link_returned(state, link, frame)
-        elif index in (amqp.BASIC_GET_OK, amqp.BASIC_GET_EMPTY):
-            destination = self.gets.answered(state, link, index, frame)
-        elif index == amqp.BASIC_CANCEL:
-            self.requests.link_cancelled(state, link, frame)
-        elif index == amqp.CHANNEL_FLOW:
-            state.flow_asked.append(link)
-            self.to_client(state, frame)
-        elif not state.requests.answered(link, index, frame):
-            raise Violation(
-                amqp.COMMAND_INVALID, f"{name_of(index)} that nobody asked for on channel {channel}", channel=channel
-            )
+            if index in (amqp.CHANNEL_CLOSE, amqp.CHANNEL_CLOSE_OK):
+                self._link_acts[index](state, link, index, frame)
         if self.session.client_scanner.stalled:
             self.session.settle_due = True
         return destination
+
+    def _link_replied(self, state: FanChannel, link: Link, index: int, frame: bytes) -> None:
+        if not state.requests.answered(link, index, frame):
+            text = f"{name_of(index)} that nobody asked for on channel {state.number}"
+            raise Violation(amqp.COMMAND_INVALID, text, channel=state.number)
+
+    def _link_flow(self, state: FanChannel, link: Link, index: int, frame: bytes) -> None:
+        state.flow_asked.append(link)
+        self.to_client(state, frame)
 
     def messages_counted(self, token: int, count: int) -> None:
         self.gets.counted(token, count)
@@ -284,29 +296,11 @@ class FanRelay:
         self._contended.add(turns)
         self.session.settle_due = True
 
-    def _deliver_to_nobody(self, state: FanChannel, link: Link, frame: bytes) -> Destination:
+    def _deliver_to_nobody(self, state: FanChannel, link: Link, index: int, frame: bytes) -> Destination:
         """A delivery for a consumer that is gone on our side: back to its queue."""
         offset = 12 + frame[11]
         self.to_link(state, link, reject_frame(state.number, _TAG(frame, offset)[0], True))
         return DISCARD
-
-
-def goes_to(destination: Destination, link: Link) -> bool:
-    """Whether what is appended to this destination reaches the link."""
-    return destination is link.out or (isinstance(destination, Tee) and link.out in destination.outs)
-
-
-class Tee:
-    """A destination that is several."""
-
-    __slots__ = ("outs",)
-
-    def __init__(self, outs: list[list[bytes]]) -> None:
-        self.outs = outs
-
-    def append(self, octets: bytes, /) -> None:
-        for out in self.outs:
-            out.append(octets)
 
 
 class _LinkRoutes:
@@ -377,3 +371,7 @@ class _LinkRoutes:
         content.done = whole
         if held in relay.fresh:
             relay.fresh.remove(held)
+
+
+def _nothing(state: FanChannel, index: int, frame: bytes) -> None:
+    """A client's answer that nobody needs."""

@@ -43,7 +43,7 @@ class Closings:
         if state.closing is not None and state.closing.told:
             self._relay.channels.pop(state.number, None)
 
-    def link_closed(self, state: FanChannel, link: Link, frame: bytes) -> None:
+    def link_closed(self, state: FanChannel, link: Link, index: int, frame: bytes) -> None:
         """A link sent channel.close."""
         code, text, _, _ = reply_of_close(frame)
         self._relay.session.log(
@@ -57,7 +57,7 @@ class Closings:
         else:
             self._finish(state)
 
-    def link_answered(self, state: FanChannel, link: Link) -> None:
+    def link_answered(self, state: FanChannel, link: Link, index: int, frame: bytes) -> None:
         """A link sent channel.close-ok."""
         state.links[link].open = False
         state.links[link].close_sent = False

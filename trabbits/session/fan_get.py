@@ -53,7 +53,7 @@ class Gets:
         self._tokens = count(1)
         self._counting: dict[int, FanChannel] = {}
 
-    def asked(self, state: FanChannel, frame: bytes) -> Destination | None:
+    def asked(self, state: FanChannel, index: int, frame: bytes) -> Destination | None:
         """The client's basic.get; STALL while earlier requests are not answered."""
         if len(state.requests):
             return STALL

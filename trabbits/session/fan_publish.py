@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from trabbits.log_ids import LogId
 from trabbits.session.fan_channel import FanChannel
+from trabbits.session.tee import Tee
 from trabbits.wire import constants as amqp
 from trabbits.wire.encode import ack_frame, nack_frame
 from trabbits.wire.errors import Violation
@@ -41,7 +42,7 @@ class Publishing:
         #: Reply-to key -> how many mandatory messages for it each link returned.
         self._returned: OrderedDict[bytes, dict[Link, int]] = OrderedDict()
 
-    def publish(self, state: FanChannel, frame: bytes) -> Destination:
+    def publish(self, state: FanChannel, index: int, frame: bytes) -> Destination:
         """A publish that the route did not take; returns where its content goes."""
         exchange, key = exchange_and_key(frame, 0, len(frame))
         if not exchange and key.startswith(REPLY_TO):
@@ -81,8 +82,6 @@ class Publishing:
 
     def _reply(self, state: FanChannel, frame: bytes, key: bytes) -> Destination:
         """A direct reply goes to every link: only one knows who asked."""
-        from trabbits.session.fan import Tee  # noqa: PLC0415 - each is the other's business
-
         links = self._relay.links
         if state.tx is not None:
             state.tx.links.update(links)
@@ -116,7 +115,7 @@ class Publishing:
             for tag, multiple in confirms.settle(tags):
                 self._relay.to_client(state, ack_frame(state.number, tag, multiple))
 
-    def link_returned(self, state: FanChannel, link: Link, frame: bytes) -> Destination:
+    def link_returned(self, state: FanChannel, link: Link, index: int, frame: bytes) -> Destination:
         """basic.return: passed on, but for a direct reply that another link may have taken."""
         counts = self._returned.get(_returned_key(frame)) if self._returned else None
         if counts is not None:

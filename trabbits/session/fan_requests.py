@@ -146,7 +146,7 @@ class FanRequests:
 
         self._all(state, amqp.BASIC_CANCEL, frame, cancelled)
 
-    def link_cancelled(self, state: FanChannel, link: Link, frame: bytes) -> None:
+    def link_cancelled(self, state: FanChannel, link: Link, index: int, frame: bytes) -> None:
         """A broker cancelled a consumer; the client hears of it when no link is left consuming."""
         method = decode_method(frame)
         assert isinstance(method, commands.Basic.Cancel)

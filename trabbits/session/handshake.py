@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 from attrs import frozen
 from pamqp import commands
@@ -108,8 +108,9 @@ class Handshake:
         """Take a method of channel 0; raises `Violation` when it is not the one expected now."""
         expected, after = TRANSITIONS.get(self.state, (0, State.DONE))
         if index != expected:
+            # RabbitMQ's code; the specification would have 503.
             raise Violation(
-                amqp.COMMAND_INVALID,
+                amqp.CHANNEL_ERROR,
                 f"unexpected method {name_of(index)}, expected {self.state.value}",
                 class_id=index >> 16,
                 method_id=index & 0xFFFF,
@@ -145,7 +146,9 @@ class Handshake:
         )
 
     def _start_ok(self, method: commands.Connection.StartOk) -> None:
-        response = method.response.encode() if isinstance(method.response, str) else method.response
+        # pamqp gives octets when they are no UTF-8, whatever its annotation says.
+        given = cast("str | bytes", method.response)
+        response = given.encode() if isinstance(given, str) else given
         self.client_properties = dict(method.client_properties)
         self.locale = method.locale
         self.credentials = credentials_of(method.mechanism, response)

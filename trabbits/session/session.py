@@ -10,7 +10,6 @@ Source: AMQP 0-9-1 sections 1.4 and 2.2.4; RabbitMQ's rabbit_reader for codes an
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from enum import Enum
 from typing import Any
@@ -145,8 +144,8 @@ class Session:
                 self._settle()
         except Violation as violation:
             self._client_violated(violation)
-        except Exception:
-            self._failed()
+        except Exception as error:
+            self._failed(error)
 
     def client_lost(self, reason: str) -> None:
         """The client's transport is gone."""
@@ -236,8 +235,8 @@ class Session:
                 self._settle()
         except Violation as violation:
             self._link_violated(link, violation)
-        except Exception:
-            self._failed()
+        except Exception as error:
+            self._failed(error)
 
     def link_lost(self, link: Link, reason: str) -> None:
         """A link broke."""
@@ -339,9 +338,10 @@ class Session:
         elif index == amqp.CONNECTION_UPDATE_SECRET and self.phase is Phase.RUNNING:
             self._update_secret(frame)
         else:
+            # RabbitMQ's code; the specification would have 503.
             raise Violation(
-                amqp.COMMAND_INVALID,
-                f"unexpected method {name_of(index)} on channel 0",
+                amqp.CHANNEL_ERROR,
+                f"unexpected method {name_of(index)} on channel 0, the connection is {self.phase.value}",
                 class_id=index >> 16,
                 method_id=index & 0xFFFF,
             )
@@ -402,7 +402,7 @@ class Session:
         self.actions += [UpdateSecret(link, secret, method.reason or "") for link in self.links]
 
     def _link_method(self, link: Link, index: int, channel: int, frame: bytes) -> Destination | None:
-        if channel == 0 or channel == link.own_channel:
+        if channel in (0, link.own_channel):
             link.control.append(frame)
             return link.control
         if self.phase is Phase.RUNNING and self._relay is not None:
@@ -498,9 +498,9 @@ class Session:
             f"CONNECTION_FORCED - upstream '{link.name}' ({link.node}) broke the protocol: {violation.text}",
         )
 
-    def _failed(self) -> None:
+    def _failed(self, error: Exception) -> None:
         """The core raised what it should not: close everything rather than leave it half alive."""
-        self.log(LogId.INTERNAL_ERROR, text=traceback.format_exc(limit=-8))
+        self.log(LogId.INTERNAL_ERROR, text=f"the session raised {type(error).__name__}", error=error)
         if self.phase in (Phase.CLOSING, Phase.CLIENT_CLOSING, Phase.CLOSED):
             self.actions.append(AbortClient())
             return
@@ -520,8 +520,8 @@ class Session:
             step(self._relay)
         except Violation as violation:
             self._client_violated(violation)
-        except Exception:
-            self._failed()
+        except Exception as error:
+            self._failed(error)
 
     # Timers
 

@@ -29,6 +29,10 @@ class _Segment:
         self.octets: list[bytes] = []
         self.content: Content | None = None
 
+    def whole(self) -> None:
+        """The message it ends with is not under way any more."""
+        self.content = None
+
 
 class Turns:
     """One channel of the client.  `out` is where its octets go, `contended` is told when something begins to wait."""
@@ -68,7 +72,7 @@ class Turns:
         for segment in reversed(self._waiting):
             if segment.octets is destination:
                 segment.content = content
-                content.done = lambda: setattr(segment, "content", None)
+                content.done = segment.whole
                 return
 
     def _release(self) -> None:

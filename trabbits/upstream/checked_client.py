@@ -1,7 +1,7 @@
 """txamqp's client with a frame layer that checks what it gets, and heartbeats that cost nothing per frame.
 
-Lives here: `CheckedClient`: octets to and from txamqp's frames, errors that reach somebody, supervision.  Must not
-know: who opened a link and why, what happens after the handshake (``protocol.py``).
+Lives here: `CheckedClient` and its channels: octets to and from txamqp's frames, errors that reach somebody,
+supervision.  Must not know: who opened a link and why, what happens after the handshake (``protocol.py``).
 
 Source: AMQP 0-9-1 sections 4.2 (octets of frames) and 4.2.7 (heartbeats).
 """
@@ -9,16 +9,17 @@ Source: AMQP 0-9-1 sections 4.2 (octets of frames) and 4.2.7 (heartbeats).
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, inlineCallbacks, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from txamqp.connection import Frame, Heartbeat
-from txamqp.protocol import AMQClient
+from txamqp.connection import Frame, Heartbeat, Method
+from txamqp.message import Message
+from txamqp.protocol import AMQChannel, AMQClient
 from txamqp.queue import Closed as QueueClosed
 
 from trabbits.transport import write_now
@@ -34,10 +35,35 @@ _HEAD = struct.Struct("!BHI")
 OWN_FRAME_MAX = 64 * 1024
 
 
+class CheckedChannel(AMQChannel):  # type: ignore[misc]  # txamqp has no type information
+    """A channel that txamqp opened."""
+
+    @inlineCallbacks
+    def invoke(self, method: Any, args: Any, content: Any = None) -> Generator[Any, Any, Any]:
+        """Send a method that has no content, and give the message that answers it, if any does.
+
+        txamqp's own queues the frame to a writer that ends for good at the first frame it cannot encode, and uses
+        what Twisted has deprecated.
+        """
+        if self.closed:
+            self._raise_closed(self.reason)
+        self.client.send_frame(Frame(self.id, Method(method, *args)))
+        if not method.responses:
+            return None
+        try:
+            answer = (yield self.responses.get()).payload
+        except QueueClosed:
+            self._raise_closed(self.reason)
+        if answer.method not in method.responses:
+            raise UnexpectedFrame(f"{answer.method.klass.name}.{answer.method.name} answers {method.name}")
+        return Message(answer.method, answer.args)
+
+
 class CheckedClient(AMQClient):  # type: ignore[misc]  # txamqp has no type information
     """An AMQP connection on which txamqp sees channel 0 and channels that it opened itself, nothing else."""
 
     log = Logger()
+    channelClass = CheckedChannel  # noqa: N815  # txamqp's name
     #: Heartbeat intervals without a single octet after which the peer counts as dead (section 4.2.7).
     MAX_UNSEEN_HEARTBEAT = 2
 
@@ -49,13 +75,28 @@ class CheckedClient(AMQClient):  # type: ignore[misc]  # txamqp has no type info
         self.heartbeat = 0
         #: Why we ended the connection ourselves, as a sentence; empty while we did not.
         self.loss = ""
-        # txamqp queues outgoing frames to a writer that ends for good at the first frame it cannot encode.
-        self.outgoing = _Unqueued(self)
         self._deliver: Callable[[bytes], None] = self._parse
         self._buffer = b""
         self._heard = self._wrote = False
         self._unheard = 0
         self._reading_paused = False
+
+    def channel(self, id: int) -> Deferred[Any]:
+        channel = self.channels.get(id)
+        if channel is None:
+            channel = self.channels[id] = self.channelFactory(id, self.outgoing, self)
+        return succeed(channel)
+
+    @inlineCallbacks
+    def start(self, response: Any, mechanism: str, locale: str) -> Generator[Any, Any, None]:
+        """From connection.start to connection.open-ok; `authenticate` calls it."""
+        self.response = response
+        self.mechanism = mechanism
+        self.locale = locale
+        yield self.started.wait()
+        yield self.channels[0].connection_open(self.vhost)
+        # It holds the password, which is not needed any more.
+        self.response = None
 
     # -- received octets
 
@@ -192,13 +233,6 @@ class CheckedClient(AMQClient):  # type: ignore[misc]  # txamqp has no type info
                 self.break_off(f"sent nothing for {silence}s, not even heartbeats")
                 return
         self.checkHB = self.clock.callLater(self.heartbeat / 2, self.check_heartbeat)
-
-
-class _Unqueued:
-    """Stands for txamqp's queue of outgoing frames: an encoding error reaches the one who sent the frame."""
-
-    def __init__(self, client: CheckedClient) -> None:
-        self.put = client.send_frame
 
 
 def ignore(data: bytes) -> None:

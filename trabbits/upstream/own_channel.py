@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, DeferredLock, inlineCallbacks
 from twisted.python.failure import Failure
 from txamqp.client import ChannelClosed, Closed
 
-from trabbits.upstream.errors import RequestRefused
+from trabbits.upstream.errors import RequestRefused, UnexpectedFrame
 
 if TYPE_CHECKING:
     from trabbits.upstream.protocol import LinkProtocol
@@ -65,9 +65,9 @@ class OwnChannel:
             raise RequestRefused(link.upstream_name, link.node, message.reply_code, message.reply_text) from None
         except Closed:
             raise link.request_failed(f"ended before it answered {what}") from None
-        except ValueError as error:
-            # txamqp's way to say that the answer belongs to another request.
-            raise link.request_failed(f"answered {what} with another method: {error}") from None
+        except UnexpectedFrame as unexpected:
+            link.break_off(f"broke AMQP: {unexpected}")
+            raise link.request_failed(f"broke AMQP: {unexpected}") from None
 
 
 def answered_within(link: LinkProtocol, work: Deferred[Any], timeout: float, what: str) -> Deferred[Any]:

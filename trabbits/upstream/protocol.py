@@ -14,12 +14,11 @@ from typing import Any
 
 from twisted.internet import error
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from trabbits.session.actions import LinkRequest
-from trabbits.transport import tune_transport
+from trabbits.transport import WriteGauge, tune_transport
 from trabbits.upstream.checked_client import CheckedClient, ignore
 from trabbits.upstream.delegate import LinkDelegate, Stage
 from trabbits.upstream.errors import LinkRefused, LinkUnreachable, RequestFailed
@@ -54,7 +53,7 @@ class LinkProtocol(CheckedClient):
         self.own_channel = 0
         self._own = OwnChannel(self)
         self._receiver: ILinkReceiver | None = None
-        self._gauge: _WriteGauge | None = None
+        self._gauge: WriteGauge | None = None
         self._hang_up_call: Any = None
         self._lost = False
         self._over = False  # the receiver is told nothing more
@@ -93,7 +92,7 @@ class LinkProtocol(CheckedClient):
         if self._over:
             return
         self._receiver = receiver
-        self._gauge = _WriteGauge(receiver)
+        self._gauge = WriteGauge(receiver.link_full, receiver.link_drained)
         self.transport.registerProducer(self._gauge, True)
         self._deliver = receiver.link_received
         begun, self._buffer = self._buffer, b""
@@ -105,7 +104,10 @@ class LinkProtocol(CheckedClient):
     # -- flow control
 
     def pause_reading(self) -> None:
-        """Stop reading from the upstream; supervision by heartbeats rests, too."""
+        """Stop reading from the upstream; supervision by heartbeats rests, too.  Not when the link is being closed."""
+        if self._over:
+            # Its close-ok must be read.
+            return
         self._reading_paused = True
         self.transport.pauseProducing()
 
@@ -256,25 +258,3 @@ class LinkProtocol(CheckedClient):
 
     def request_failed(self, what: str) -> RequestFailed:
         return RequestFailed(self.upstream_name, self.node, f"{self.label} {what}")
-
-
-@implementer(IPushProducer)
-class _WriteGauge:
-    """Hears from the transport how full its write buffer is.  Twisted repeats itself; the receiver hears changes."""
-
-    def __init__(self, receiver: ILinkReceiver) -> None:
-        self._receiver = receiver
-        self.full = False
-
-    def pauseProducing(self) -> None:
-        if not self.full:
-            self.full = True
-            self._receiver.link_full()
-
-    def resumeProducing(self) -> None:
-        if self.full:
-            self.full = False
-            self._receiver.link_drained()
-
-    def stopProducing(self) -> None:
-        """The connection is gone, which ``connectionLost`` tells."""

@@ -20,6 +20,10 @@ from trabbits.upstream.errors import LinkRefused, LinkUnreachable
 from trabbits.upstream.node import Node
 from trabbits.upstream.protocol import LinkProtocol
 
+#: Seconds between the attempts to reach the addresses of one name.  Twisted waits as long after a refusal, too, so
+#: it should be short; RFC 8305 section 8 wants no less.
+ADDRESS_DELAY = 0.1
+
 
 class Upstream:
     """One broker.  `timeout` (seconds) bounds an attempt as a whole: name, TCP connection and AMQP handshake."""
@@ -69,7 +73,8 @@ class _Attempt:
     async def _open(self, request: LinkRequest, reactor: Any) -> LinkProtocol:
         factory = _LinkFactory(request, self._name, str(self._node), reactor)
         # The name is resolved anew for each attempt: brokers move.
-        endpoint = HostnameEndpoint(reactor, self._node.host, self._node.port, timeout=self._timeout)
+        node = self._node
+        endpoint = HostnameEndpoint(reactor, node.host, node.port, timeout=self._timeout, attemptDelay=ADDRESS_DELAY)
         try:
             link = await endpoint.connect(factory)
         except Exception as exc:

@@ -12,13 +12,13 @@ from __future__ import annotations
 from struct import Struct, error
 from typing import Final
 
-from trabbits.wire.constants import FRAME_END, FRAME_METHOD, SYNTAX_ERROR
+from trabbits.wire.constants import FRAME_END, FRAME_ERROR, FRAME_METHOD
 from trabbits.wire.errors import Violation
 from trabbits.wire.methods import name_of
 
-#: The reply code for arguments that cannot be read.  The specification's word for illegal values in fields is
-#: 502 (section 1.2); RabbitMQ answers 501 FRAME_ERROR "cannot decode <<...>>" (``rabbit_misc:frame_error/2``).
-MALFORMED: Final = SYNTAX_ERROR
+#: The reply code for arguments that cannot be read: RabbitMQ's (``rabbit_misc:frame_error/2``, "cannot decode"), which
+#: clients know, and not 502, the specification's word for illegal values in fields (section 1.2).
+MALFORMED: Final = FRAME_ERROR
 
 _HEAD: Final = Struct(">BHIHH")
 _U16: Final = Struct(">H")

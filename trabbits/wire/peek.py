@@ -70,7 +70,8 @@ def route_octets(data: Octets, start: int, end: int) -> bytes:
     Two sound frames give the same octets exactly when both strings are the same, so this is a key for a cache
     whose misses go through `exchange_and_key`; nothing is checked here.
     """
-    return bytes(data[start + 13 : end - 2])
+    octets = data[start + 13 : end - 2]
+    return octets if octets.__class__ is bytes else bytes(octets)
 
 
 def publish_is_mandatory(data: Octets, end: int) -> bool:

@@ -1,0 +1,192 @@
+"""``trabbits run`` and ``twistd trabbits`` as processes: options, environment, signals, exit statuses.
+
+Covered: what needs no broker behind the proxy.  Not covered: sessions.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN = [sys.executable, "-m", "trabbits", "run"]
+TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "--nodaemon", "--pidfile="]
+#: The protocol header, and nothing after it: such a client will not answer connection.close either.
+HEADER = b"AMQP\x00\x00\x09\x01"
+
+
+class Process:
+    """A command whose log lines are read as they come; each call that waits is bounded by the test's time limit."""
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str], log: str) -> None:
+        environment = {name: value for name, value in os.environ.items() if name != "DEBUG" and "TRABBITS" not in name}
+        self.popen = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**environment, **env},
+            stdout=subprocess.PIPE if log == "stdout" else subprocess.DEVNULL,
+            stderr=subprocess.PIPE if log == "stderr" else subprocess.DEVNULL,
+            text=True,
+        )
+        self._log = self.popen.stdout if log == "stdout" else self.popen.stderr
+
+    def wait_for(self, event: str) -> dict[str, Any]:
+        """The next JSON line about `event`."""
+        assert self._log is not None
+        seen = []
+        for line in self._log:
+            seen.append(line)
+            entry: dict[str, Any] = json.loads(line)
+            if entry["event"] == event:
+                return entry
+        raise AssertionError(f"ended without {event}: {seen}")
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """Exit status and the rest of the log after a signal."""
+        self.popen.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> tuple[int, str]:
+        out, err = self.popen.communicate(timeout=30)
+        return self.popen.returncode, out or err or ""
+
+
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    started: list[Process] = []
+
+    def make(command: Sequence[str], env: Mapping[str, str] | None = None, log: str = "stderr") -> Process:
+        started.append(Process(command, env or {}, log))
+        return started[-1]
+
+    yield make
+    for process in started:
+        process.popen.kill()
+        process.popen.communicate()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.json"
+    path.write_text(
+        json.dumps(
+            {
+                "upstreams": [{"name": "far", "address": "[::1]:1"}],
+                "handshake_timeout": "1h",
+                "connection_close_timeout": "1h",
+                "graceful_shutdown": {"shutdown_timeout": "1h"},
+            }
+        )
+    )
+    return path
+
+
+def test_ready_line_pid_file_and_sigterm(start: Start, tmp_path: Path) -> None:
+    """It says where it listens, keeps its pid file, closes the listener first at SIGTERM, and exits 0."""
+    pid_file = tmp_path / "trabbits.pid"
+    process = start([*RUN, "--port", "0", "--pid-file", str(pid_file)])
+    ready = process.wait_for("listening")
+    assert pid_file.read_text() == f"{process.popen.pid}\n"
+    assert ready["address"] == f"0.0.0.0:{ready['port']}"
+    socket.create_connection(("127.0.0.1", ready["port"])).close()
+    status, log = process.end()
+    assert status == 0
+    assert [json.loads(line)["event"] for line in log.splitlines()][-2:] == ["stopping", "stopped"]
+    assert os.listdir(tmp_path) == []
+
+
+def test_environment(start: Start, config: Path) -> None:
+    """Every option has its variable; DEBUG brings the details; SIGINT is as good as SIGTERM."""
+    process = start(RUN, {"TRABBITS_CONFIG": str(config), "TRABBITS_PORT": "0", "DEBUG": "1"})
+    loaded = process.wait_for("config_loaded")
+    assert (loaded["path"], loaded["upstreams"]) == (str(config), ["far ([::1]:1)"])
+    process.wait_for("library")  # Twisted's own chatter
+    assert process.wait_for("listening")["port"] > 0
+    assert process.end(signal.SIGINT)[0] == 0
+
+
+def test_a_second_signal_ends_the_wait(start: Start, config: Path) -> None:
+    """A client that does not answer connection.close is not waited for after a second SIGTERM."""
+    process = start([*RUN, "--port", "0", "--config", str(config)])
+    with socket.create_connection(("127.0.0.1", process.wait_for("listening")["port"])) as client:
+        client.sendall(HEADER)
+        assert client.recv(65536)[:1] == b"\x01"  # connection.start
+        process.popen.send_signal(signal.SIGTERM)
+        assert process.wait_for("stopping")["sessions"] == 1
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(client.getpeername())
+        status, log = process.end()
+    assert status == 1
+    assert [json.loads(line)["event"] for line in log.splitlines() if "TR00" in line] == ["aborted", "stopped"]
+
+
+@pytest.mark.parametrize("pid_file", ["/nonexistent/trabbits.pid", None])
+def test_what_keeps_it_from_starting_is_one_line(start: Start, pid_file: str | None) -> None:
+    """A port in use, or a pid file that cannot be written: status 1, one clear line."""
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        port = taken.getsockname()[1]
+        arguments = ["--port", "0", "--pid-file", pid_file] if pid_file else ["--port", str(port)]
+        status, log = start([*RUN, *arguments]).wait()
+    text = f"cannot start: [Errno 2] No such file or directory: '{pid_file}'"
+    if pid_file is None:
+        text = f"cannot listen on port {port} of every address: Address already in use"
+    assert status == 1
+    assert [line for line in log.splitlines() if not line.startswith("{")] == [f"trabbits: {text}"]
+
+
+def test_a_bad_configuration_is_no_traceback(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{"upstreams": [{"name": "a", "address": 5}]}')
+    expected = (
+        f"trabbits: {path}: 1 error in the configuration\n"
+        '  upstreams[0].address: expected "host:port", such as "localhost:5672", found 5\n'
+    )
+    assert start([*RUN, "--config", str(path)]).wait() == (2, expected)
+    assert start([*TWISTD, "trabbits", "--config", str(path)]).wait() == (2, expected)
+
+
+@pytest.mark.parametrize(("encoding", "sign"), [("ascii", "✓"), ("latin-1", "\\u2713"), ("utf-8", "✓")])
+def test_any_locale(start: Start, encoding: str, sign: str) -> None:
+    """A locale without the signs we print is no reason to fail."""
+    command = [sys.executable, "-m", "trabbits", "test", "match-routing", "a", "a"]
+    environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": encoding}
+    assert start(command, environment, log="stdout").wait() == (0, f"{sign} MATCHED: pattern 'a' matches key 'a'\n")
+
+
+def test_twistd(start: Start, config: Path) -> None:
+    """``twistd trabbits`` is the same service with the same log lines, in the place that twistd is told."""
+    process = start([*TWISTD, "trabbits", "--port", "0", "--config", str(config)], log="stdout")
+    assert process.wait_for("config_loaded")["path"] == str(config)
+    assert process.wait_for("listening")["port"] > 0
+    status, log = process.end()
+    # twistd ends with the signal that it was sent.
+    assert status == -signal.SIGTERM
+    assert json.loads(log.splitlines()[-1])["event"] == "stopped"
+
+
+def test_twistd_with_a_log_file(start: Start, tmp_path: Path) -> None:
+    """``--logfile`` gets our lines, in the format asked for, and wrong options are explained."""
+    path = tmp_path / "proxy.log"
+    pid_file = tmp_path / "proxy.pid"
+    command = [*TWISTD, "--logfile", str(path), "trabbits", "--log-format", "text", "--pid-file", str(pid_file)]
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        port = taken.getsockname()[1]
+        status, _ = start([*command, "--port", str(port)]).wait()
+    assert status == 1
+    assert "TR001 configuration loaded from (defaults)" in path.read_text()
+    assert not pid_file.exists()
+    status, output = start([*TWISTD, "trabbits"], {"TRABBITS_PORT": "x"}, log="stdout").wait()
+    assert status == 1
+    assert "TRABBITS_PORT must be a number from 0 to 65535" in output
