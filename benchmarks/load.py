@@ -28,8 +28,6 @@ from benchmarks.clients import (
 READ_SIZE = 256 * 1024
 PIECE = 64 * 1024
 """Octets per send, at most."""
-LOW_WATER = 32 * 1024
-"""The consumer is woken when so many octets wait: its own cost is then small and the same behind every target."""
 WINDOW = 1024 * 1024
 """Octets of messages that may be under way, wherever they wait: many times what the sockets' wake-ups need."""
 STALL = 10.0
@@ -59,16 +57,18 @@ class Measurement:
 class Stream:
     """One publisher and one auto-ack consumer, each on a connection of its own.
 
-    The publisher is at most `window` octets of messages ahead of the consumer.
+    The publisher is at most `window` octets of messages ahead of the consumer. The consumer is woken by the kernel
+    as soon as `low_water` octets wait for it: 1 as for every application.
     """
 
-    def __init__(self, port: int, size: int, window: int = WINDOW) -> None:
+    def __init__(self, port: int, size: int, low_water: int = 1, window: int = WINDOW) -> None:
         workload = Workload.fresh(size)
         self._deliver_length = workload.deliver_length
         pair = workload.publish(0) + workload.publish(1)
         self._publish_length = len(pair) // 2
         self._octets = memoryview(pair * max(2, 4 * PIECE // len(pair)))
         self._window = max(1, window // self._publish_length) * self._publish_length
+        self._low_water = low_water
         self._sent = 0
         self._received = 0
         self._buffer = bytearray(READ_SIZE)
@@ -92,7 +92,7 @@ class Stream:
         :raises BenchError: when messages are lost or something else arrives.
         """
         try:
-            self._in.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, LOW_WATER)
+            self._in.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, self._low_water)
             self._pump_until(time.perf_counter() + warm_up)
             before, count, start = clocks(), self._received, time.perf_counter()
             self._pump_until(start + seconds)

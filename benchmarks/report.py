@@ -21,12 +21,13 @@ END = "<!-- measured: end -->"
 
 @frozen
 class Scenario:
-    """One kind of load; `connections` 0 means streaming."""
+    """One kind of load; `connections` 0 means streaming, with a reader that is woken at `low_water` octets."""
 
     name: str
     title: str
     size: int
     connections: int = 0
+    low_water: int = 1
 
 
 @define

@@ -30,7 +30,8 @@ import pika
 channel = pika.BlockingConnection(pika.URLParameters('amqp://guest:guest@localhost:{port}/%2F')).channel()
 channel.queue_declare('hello', auto_delete=True)
 channel.basic_publish('', 'hello', b'through trabbits')
-print(channel.basic_get('hello', auto_ack=True)[2])"
+print(channel.basic_get('hello', auto_ack=True)[2])
+channel.connection.close()"
 
 Or point any AMQP application to amqp://guest:guest@localhost:{port}/
 The configuration is in docs/configuration.md, other things to do are in docs/usage.md. Ctrl-C ends the trial.

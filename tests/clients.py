@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from attrs import define, field, frozen
-from pamqp import base, commands, frame as codec
+from pamqp import base, commands
+from pamqp import frame as codec
 
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
@@ -33,7 +34,7 @@ T = TypeVar("T")
 M = TypeVar("M", bound=base.Frame)
 
 
-def eventually(probe: Callable[[], T], within: float = 10.0, what: str = "") -> T:
+def eventually(probe: Callable[[], T | None], within: float = 10.0, what: str = "") -> T:
     """The first true value of `probe`, asked again and again; AssertionError after `within` seconds.
 
     An assertion that fails inside `probe` counts as "not yet", and is what is shown at the end.
@@ -150,10 +151,10 @@ class RawClient:
         self.send_octets(PROTOCOL_HEADER)
         start = self.expect(commands.Connection.Start)
         self.server_properties = dict(start.server_properties)
-        properties = {"product": "raw", "capabilities": CAPABILITIES} if client_properties is None else client_properties
+        usual: dict[str, Any] = {"product": "raw", "capabilities": CAPABILITIES}
         self.send(
             commands.Connection.StartOk(
-                client_properties=dict(properties),
+                client_properties=dict(client_properties) if client_properties is not None else usual,
                 mechanism="PLAIN",
                 response=f"\0{username}\0{password}",
                 locale="en_US",
@@ -167,9 +168,7 @@ class RawClient:
         self.channel_max = min(channel_max or offer.channel_max, offer.channel_max or channel_max)
         self.heartbeat = heartbeat
         self.send(
-            commands.Connection.TuneOk(
-                channel_max=self.channel_max, frame_max=self.frame_max, heartbeat=self.heartbeat
-            )
+            commands.Connection.TuneOk(channel_max=self.channel_max, frame_max=self.frame_max, heartbeat=self.heartbeat)
         )
         return offer
 
@@ -183,6 +182,12 @@ class RawClient:
         """Opens channel `channel` and returns its number."""
         self.call(commands.Channel.Open(), commands.Channel.OpenOk, channel)
         return channel
+
+    def own_queue(self, channel: int = 1) -> str:
+        """Declares an exclusive queue that the server names; its name."""
+        name = self.call(commands.Queue.Declare(exclusive=True), commands.Queue.DeclareOk, channel).queue
+        assert name
+        return name
 
     # -- sending
 
@@ -244,7 +249,9 @@ class RawClient:
         """The next frame, which has to be a `kind` on `channel`."""
         received = self.receive(timeout)
         method = received.method
-        assert isinstance(method, kind) and received.channel == channel, f"wanted [{channel}] {kind.name}, got {received}"
+        assert isinstance(method, kind) and received.channel == channel, (
+            f"wanted [{channel}] {kind.name}, got {received}"
+        )
         return method
 
     def expect_content(self, kind: type[M], channel: int = 1, timeout: float | None = None) -> Content:

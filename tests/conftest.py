@@ -5,7 +5,13 @@ Tests that use one of them get the mark `broker`: `pytest -m "not broker"` runs 
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+import greenlet
 import pytest
+import pytest_twisted
 
 pytest_plugins = ["tests.rabbitmq", "tests.proxy"]
 
@@ -18,3 +24,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if BROKER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.broker)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_set_timer(item: pytest.Item) -> Iterator[None]:
+    """Let pytest-timeout end tests that wait for a Deferred, too.
+
+    Its signal handler raises in whatever runs. While a test waits for a Deferred that is the reactor, in a greenlet of
+    its own, which would log the exception and go on for ever. So the exception is thrown into the waiting greenlet.
+    """
+    result = yield
+    raise_timeout = signal.getsignal(signal.SIGALRM)
+    if not callable(raise_timeout):
+        return result
+
+    def end_the_test(number: int, frame: FrameType | None) -> None:
+        try:
+            raise_timeout(number, frame)
+        except BaseException as timed_out:
+            waiting = greenlet.getcurrent().parent
+            if waiting is None or runs_test_code(frame):
+                raise
+            waiting.throw(timed_out)  # comes back here when the next test lets the reactor run
+
+    signal.signal(signal.SIGALRM, end_the_test)
+    return result
+
+
+def runs_test_code(frame: FrameType | None) -> bool:
+    """Whether the interrupted code was called by a test, and not by the reactor while a test waits."""
+    while frame is not None:
+        if frame.f_code is pytest_twisted._async_pytest_pyfunc_call.__code__:
+            return True
+        frame = frame.f_back
+    return False

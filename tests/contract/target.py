@@ -88,7 +88,7 @@ class Witness:
 
     def take(self, queue: str) -> list[bytes]:
         """Everything that is ready in `queue` on the node, removed from it."""
-        taken = []
+        taken: list[bytes] = []
         with self.channel() as channel:
             while True:
                 method, _, body = channel.basic_get(queue, auto_ack=True)
@@ -105,10 +105,10 @@ class Witness:
             try:
                 declare(channel)
             except pika.exceptions.ChannelClosedByBroker as error:
-                if error.reply_code == 405:  # there, but somebody else's
-                    return True
-                assert error.reply_code == 404, error
-                return False
+                if error.reply_code == 404:
+                    return False
+                if error.reply_code != 405:  # 405: there, but somebody else's
+                    raise
             return True
 
 
@@ -124,6 +124,13 @@ def parameters(
         credentials=pika.PlainCredentials(username, password),
         **{**bounds, **options},
     )
+
+
+def connections_named(node: RabbitNode, name: str) -> list[dict[str, Any]]:
+    """The node's connections whose client calls itself `name`."""
+    assert node.management is not None
+    found = node.management.connections()
+    return [item for item in found if item["client_properties"].get("connection_name") == name]
 
 
 def plain_config(node: RabbitNode, **options: Any) -> dict[str, Any]:
@@ -205,9 +212,7 @@ class Target:
             channel.queue_bind(queue, SPREAD_EXCHANGE, self.key_for(upstream, queue))
         return queue
 
-    def publish_to(
-        self, channel: BlockingChannel, upstream: str, queue: str, body: bytes, **options: Any
-    ) -> None:
+    def publish_to(self, channel: BlockingChannel, upstream: str, queue: str, body: bytes, **options: Any) -> None:
         """Publishes to a `spread_queue`, on one upstream."""
         channel.basic_publish(SPREAD_EXCHANGE, self.key_for(upstream, queue), body, **options)
 

@@ -159,7 +159,7 @@ def test_an_unknown_tag_is_406(target: Target, method: base.Frame, method_id: in
     client.send(method, channel=1)
     close = client.expect(commands.Channel.Close, 1)
     assert (close.reply_code, close.class_id, close.method_id) == (406, 60, method_id)
-    assert close.reply_text == f"PRECONDITION_FAILED - unknown delivery tag {method['delivery_tag']}"
+    assert close.reply_text == f"PRECONDITION_FAILED - unknown delivery tag {method['delivery_tag']!s}"
     client.send(commands.Channel.CloseOk(), channel=1)
     client.open_channel(1)
     count = client.call(commands.Queue.Delete(queue=queue), commands.Queue.DeleteOk).message_count
@@ -186,9 +186,7 @@ def test_an_ack_of_multiple_up_to_a_settled_tag_is_406_and_settles_nothing(targe
     client.call(commands.Basic.Consume(queue=queue), commands.Basic.ConsumeOk)
     for _ in range(10):
         client.expect_content(commands.Basic.Deliver)
-    client.send(
-        commands.Basic.Ack(delivery_tag=6), commands.Basic.Ack(delivery_tag=6, multiple=True), channel=1
-    )
+    client.send(commands.Basic.Ack(delivery_tag=6), commands.Basic.Ack(delivery_tag=6, multiple=True), channel=1)
     assert client.expect(commands.Channel.Close, 1).reply_text == "PRECONDITION_FAILED - unknown delivery tag 6"
     client.send(commands.Channel.CloseOk(), channel=1)
     client.open_channel(1)

@@ -38,8 +38,18 @@ SOFT_MISTAKES: list[tuple[str, int, str, Mistake]] = [
         "no queue 'not-there' in vhost '/'",
         lambda channel: channel.basic_consume("not-there", lambda *_: None),
     ),
-    ("get from a missing queue", 404, "no queue 'not-there' in vhost '/'", lambda channel: channel.basic_get("not-there")),
-    ("purge of a missing queue", 404, "no queue 'not-there' in vhost '/'", lambda channel: channel.queue_purge("not-there")),
+    (
+        "get from a missing queue",
+        404,
+        "no queue 'not-there' in vhost '/'",
+        lambda channel: channel.basic_get("not-there"),
+    ),
+    (
+        "purge of a missing queue",
+        404,
+        "no queue 'not-there' in vhost '/'",
+        lambda channel: channel.queue_purge("not-there"),
+    ),
     (
         "binding a missing queue",
         404,
@@ -103,7 +113,9 @@ def test_a_channel_can_be_closed_and_its_number_opened_again(target: Target) -> 
     assert connection.is_open
 
 
-@pytest.mark.parametrize(("code", "text", "mistake"), [row[1:] for row in SOFT_MISTAKES], ids=[row[0] for row in SOFT_MISTAKES])
+@pytest.mark.parametrize(
+    ("code", "text", "mistake"), [row[1:] for row in SOFT_MISTAKES], ids=[row[0] for row in SOFT_MISTAKES]
+)
 def test_a_mistake_closes_the_channel_with_its_code_and_text_and_nothing_else(
     target: Target, code: int, text: str, mistake: Mistake
 ) -> None:
@@ -156,7 +168,7 @@ def test_a_publish_to_a_missing_exchange_closes_the_channel_from_either_upstream
     assert "no exchange 'not-there' in vhost '/'" in close.reply_text
     client.send(commands.Channel.CloseOk(), channel=1)
     client.open_channel(1)
-    queue = client.call(commands.Queue.Declare(exclusive=True), commands.Queue.DeclareOk).queue
+    queue = client.own_queue()
     assert queue
 
 
@@ -194,7 +206,7 @@ def test_an_exclusive_queue_is_locked_for_others_with_405(target: Target) -> Non
 def test_reusing_a_consumer_tag_is_530(target: Target) -> None:
     client = target.raw()
     client.open_channel(1)
-    queue = client.call(commands.Queue.Declare(exclusive=True), commands.Queue.DeclareOk).queue
+    queue = client.own_queue()
     client.call(commands.Basic.Consume(queue=queue, consumer_tag="twice"), commands.Basic.ConsumeOk)
     client.send(commands.Basic.Consume(queue=queue, consumer_tag="twice"), channel=1)
     close = client.expect(commands.Connection.Close)
@@ -212,7 +224,9 @@ def test_an_immediate_publish_is_540(target: Target) -> None:
     assert "immediate=true" in close.reply_text
 
 
-@pytest.mark.parametrize("method", [commands.Basic.Qos(prefetch_count=1), commands.Queue.Declare(queue="q"), commands.Tx.Select()])
+@pytest.mark.parametrize(
+    "method", [commands.Basic.Qos(prefetch_count=1), commands.Queue.Declare(queue="q"), commands.Tx.Select()]
+)
 def test_a_method_on_a_channel_that_is_not_open_is_504(target: Target, method: base.Frame) -> None:
     client = target.raw()
     client.send(method, channel=3)
@@ -228,7 +242,7 @@ def test_one_channel_more_than_agreed_is_530(target: Target) -> None:
     client.send(commands.Channel.Open(), channel=4)
     close = client.expect(commands.Connection.Close)
     assert close.reply_code == 530
-    assert "negotiated channel_max (3)" in close.reply_text
+    assert "negotiated channel_max" in close.reply_text and "3" in close.reply_text
 
 
 def test_flow_is_answered_with_what_was_asked(target: Target) -> None:

@@ -77,7 +77,7 @@ def test_slow_and_quick_confirms_mix(target: Target) -> None:
     octets = []
     for number in range(200):
         upstream = "ab"[number % 2]
-        properties = PERSISTENT if upstream == "a" or target.links == 1 and number % 3 else b"\x00\x00"
+        properties = PERSISTENT if upstream == "a" or (target.links == 1 and number % 3) else b"\x00\x00"
         octets.append(encode_publish("amq.direct", target.key_for(upstream, queue), b"x", properties=properties))
     client.send_octets(b"".join(octets))
     acked, _ = collect_confirms(client, 200)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
 
 import pytest
 from pamqp import commands, encode
 
 from tests.clients import RawClient, eventually
 from tests.contract.receiving import pump
-from tests.contract.target import HOST, Target, only_fan, unique
+from tests.contract.target import HOST, Target, connections_named, only_fan, unique
 from trabbits.testing.rabbitmq import RabbitNode
 
 CAPABILITIES = {
@@ -28,13 +28,6 @@ CAPABILITIES = {
 }
 
 
-def connections_named(node: RabbitNode, name: str) -> list[dict[str, Any]]:
-    """The node's connections whose client calls itself `name`."""
-    assert node.management is not None
-    found = node.management.connections()
-    return [item for item in found if item["client_properties"].get("connection_name") == name]
-
-
 def test_every_capability_of_rabbitmq_is_announced(target: Target) -> None:
     client = target.dial()
     client.send_octets(b"AMQP\x00\x00\x09\x01")
@@ -45,6 +38,15 @@ def test_every_capability_of_rabbitmq_is_announced(target: Target) -> None:
     capabilities = start.server_properties["capabilities"]
     assert isinstance(capabilities, dict)
     assert {name for name, able in capabilities.items() if able} >= CAPABILITIES
+
+
+def test_the_server_calls_itself_rabbitmq(target: Target) -> None:
+    """Clients decide by it: kombu takes the meaning of basic.qos from product and version."""
+    client = target.dial()
+    client.send_octets(b"AMQP\x00\x00\x09\x01")
+    properties = client.expect(commands.Connection.Start).server_properties
+    assert properties["product"] == "RabbitMQ"
+    assert tuple(map(int, str(properties["version"]).split(".")[:2])) >= (3, 3)
 
 
 def test_the_offer_is_rabbitmqs(target: Target) -> None:
@@ -60,7 +62,7 @@ def test_the_offer_is_rabbitmqs(target: Target) -> None:
 def test_a_client_may_agree_on_smaller_frames(target: Target, frame_max: int) -> None:
     client = target.raw(frame_max=frame_max)
     client.open_channel(1)
-    queue = client.call(commands.Queue.Declare(exclusive=True), commands.Queue.DeclareOk).queue
+    queue = client.own_queue()
     client.publish("", queue, b"x" * 200_000)
     client.call(commands.Basic.Consume(queue=queue, no_ack=True), commands.Basic.ConsumeOk)
     assert max(client.expect_content(commands.Basic.Deliver).pieces) == frame_max - 8
@@ -83,18 +85,17 @@ def test_the_broker_sees_who_the_client_is(target: Target) -> None:
     connection = target.connect(client_properties={"connection_name": name, "product": "contract", "shoe size": 43})
     connection.channel()
     for node in target.nodes.values():
-        item = eventually(lambda node=node: connections_named(node, name))[0]  # type: ignore[misc]
+        item = eventually(partial(connections_named, node, name))[0]
         properties = item["client_properties"]
         assert (item["user"], item["vhost"]) == ("guest", "/")
         assert (properties["product"], properties["shoe size"]) == ("contract", 43)
         assert properties["capabilities"]["consumer_cancel_notify"] is True
         if target.is_proxied:
-            local_port = connection._impl._transport._sock.getsockname()[1]  # type: ignore[attr-defined]
+            local_port = connection._impl._transport._sock.getsockname()[1]
             assert properties["trabbits_client_address"] == f"{HOST}:{local_port}"
             assert properties["trabbits_session"].startswith("proxy-")
     connection.close()
-    for node in target.nodes.values():
-        eventually(lambda node=node: not connections_named(node, name))  # type: ignore[misc]
+    eventually(lambda: not any(connections_named(node, name) for node in target.nodes.values()))
 
 
 @pytest.mark.parametrize("politely", [True, False], ids=["closes", "vanishes"])
@@ -103,13 +104,12 @@ def test_nothing_is_left_at_the_broker_when_a_client(target: Target, politely: b
     client = target.raw(client_properties={"connection_name": name})
     client.open_channel(1)
     for node in target.nodes.values():
-        eventually(lambda node=node: connections_named(node, name))  # type: ignore[misc]
+        eventually(partial(connections_named, node, name))
     if politely:
         client.close_politely()
     else:
         client.close()
-    for node in target.nodes.values():
-        eventually(lambda node=node: not connections_named(node, name))  # type: ignore[misc]
+    eventually(lambda: not any(connections_named(node, name) for node in target.nodes.values()))
 
 
 def test_virtual_hosts_keep_to_themselves(target: Target, vhost: str) -> None:

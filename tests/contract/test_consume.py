@@ -8,7 +8,7 @@ from pika.exceptions import ChannelClosedByBroker
 
 from tests.clients import CAPABILITIES, eventually
 from tests.contract.receiving import Inbox, barrier, pump
-from tests.contract.target import Target, each_upstream
+from tests.contract.target import Target, each_upstream, only_fan
 
 
 def test_a_consumer_gets_the_messages_of_all_upstreams_under_its_tag(target: Target) -> None:
@@ -21,17 +21,17 @@ def test_a_consumer_gets_the_messages_of_all_upstreams_under_its_tag(target: Tar
     assert {delivery.method.consumer_tag for delivery in inbox.deliveries} == {"mine"}
     if target.links == 2:
         for upstream in (b"a", b"b"):
-            assert [body for body in inbox.bodies if body[:1] == upstream] == [b"%s%d" % (upstream, n) for n in range(10)]
+            received = [body for body in inbox.bodies if body[:1] == upstream]
+            assert received == [b"%s%d" % (upstream, number) for number in range(10)]
     channel.queue_delete(queue)
 
 
 def test_an_empty_consumer_tag_is_replaced_by_a_new_one(target: Target) -> None:
     client = target.raw()
     client.open_channel(1)
-    queue = client.call(commands.Queue.Declare(exclusive=True), commands.Queue.DeclareOk).queue
-    tags = [
-        client.call(commands.Basic.Consume(queue=queue, no_ack=True), commands.Basic.ConsumeOk).consumer_tag for _ in "12"
-    ]
+    queue = client.own_queue()
+    consume = commands.Basic.Consume(queue=queue, no_ack=True)
+    tags = [client.call(consume, commands.Basic.ConsumeOk).consumer_tag for _ in "12"]
     assert all(tags)
     assert tags[0] != tags[1]
     client.publish("", queue, b"one")
@@ -174,7 +174,7 @@ def test_a_queue_deleted_on_every_upstream_cancels_its_consumer_once(target: Tar
             witness.queue_delete(queue)
     assert client.expect(commands.Basic.Cancel, 1).consumer_tag == "c"
     client.call(commands.Basic.Qos(prefetch_count=1), commands.Basic.QosOk)
-    other = client.call(commands.Queue.Declare(exclusive=True), commands.Queue.DeclareOk).queue
+    other = client.own_queue()
     client.call(commands.Basic.Consume(queue=other, consumer_tag="c"), commands.Basic.ConsumeOk)
 
 
@@ -191,10 +191,9 @@ def test_a_queue_deleted_through_the_target_cancels_its_consumer_once(target: Ta
     assert cancelled == [inbox.consumer_tag]
 
 
+@only_fan
 @each_upstream
 def test_a_consumer_lives_on_while_one_upstream_still_has_the_queue(target: Target, upstream: str) -> None:
-    if target.links == 1:
-        pytest.skip("there is only one upstream")
     channel = target.channel()
     queue = target.spread_queue(channel)
     cancelled: list[str] = []
@@ -216,10 +215,9 @@ def test_a_consumer_lives_on_while_one_upstream_still_has_the_queue(target: Targ
     assert cancelled == [inbox.consumer_tag]
 
 
+@only_fan
 @each_upstream
 def test_a_consumer_cancelled_by_one_upstream_can_still_be_cancelled(target: Target, upstream: str) -> None:
-    if target.links == 1:
-        pytest.skip("there is only one upstream")
     channel = target.channel()
     queue = target.spread_queue(channel)
     inbox = Inbox.consuming(channel, queue)
@@ -235,7 +233,7 @@ def test_a_client_that_does_not_understand_cancels_gets_none(target: Target) -> 
     capabilities = {name: able for name, able in CAPABILITIES.items() if name != "consumer_cancel_notify"}
     client = target.raw(client_properties={"capabilities": capabilities})
     client.open_channel(1)
-    queue = client.call(commands.Queue.Declare(exclusive=True), commands.Queue.DeclareOk).queue
+    queue = client.own_queue()
     client.call(commands.Basic.Consume(queue=queue), commands.Basic.ConsumeOk)
     client.call(commands.Queue.Delete(queue=queue), commands.Queue.DeleteOk)
     for _ in range(3):

@@ -33,7 +33,7 @@ def test_the_upstreams_take_turns_and_the_counts_add_up(target: Target) -> None:
     channel = target.channel()
     queue = target.spread_queue(channel)
     bodies = target.fill(queue, 4)
-    got = []
+    got: list[bytes] = []
     for remaining in range(len(bodies) - 1, -1, -1):
         method, _, body = channel.basic_get(queue)
         assert method.message_count == remaining

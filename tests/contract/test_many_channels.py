@@ -47,7 +47,8 @@ def test_two_hundred_channels_publish_and_consume_interleaved(target: Target) ->
         for index in range(ROUNDS):
             key = target.key_for(choose.choice("ab"), queue)
             body = f"{queue}/{index}".encode()
-            frames.append(encode_methods(commands.Basic.Publish(exchange="amq.direct", routing_key=key), channel=number))
+            publish = commands.Basic.Publish(exchange="amq.direct", routing_key=key)
+            frames.append(encode_methods(publish, channel=number))
             frames.append(raw_frame(HEADER, number, content_header(len(body))))
             frames += [raw_frame(BODY, number, body[:5]), raw_frame(BODY, number, body[5:])]
         pending[number] = frames
@@ -61,19 +62,20 @@ def test_two_hundred_channels_publish_and_consume_interleaved(target: Target) ->
 
     bodies: dict[int, list[bytes]] = {number: [] for number in CHANNELS}
     tags: dict[int, list[int]] = {number: [] for number in CHANNELS}
-    confirmed: dict[int, int] = dict.fromkeys(CHANNELS, 0)
+    confirmed: dict[int, set[int]] = {number: set() for number in CHANNELS}
     partial: dict[int, bytes] = {}
-    while any(len(done) < ROUNDS for done in bodies.values()) or any(count < ROUNDS for count in confirmed.values()):
+    while any(len(done) < ROUNDS for done in bodies.values()) or any(len(done) < ROUNDS for done in confirmed.values()):
         received = client.receive()
         number = received.channel
         if received.kind == METHOD:
             method = received.method
             if isinstance(method, commands.Basic.Ack):
-                confirmed[number] = max(confirmed[number], method.delivery_tag) if method.multiple else confirmed[number] + 1
+                tag = method.delivery_tag or 0
+                confirmed[number].update(range(1, tag + 1) if method.multiple else [tag])
             else:
                 assert isinstance(method, commands.Basic.Deliver), received
                 assert method.consumer_tag == f"{stem}-{number}"
-                tags[number].append(method.delivery_tag)
+                tags[number].append(method.delivery_tag or 0)
         elif received.kind == HEADER:
             partial[number] = b""
         else:
@@ -83,9 +85,8 @@ def test_two_hundred_channels_publish_and_consume_interleaved(target: Target) ->
     for number in CHANNELS:
         assert sorted(bodies[number]) == [f"{stem}-{number}/{index}".encode() for index in range(ROUNDS)]
         assert tags[number] == [1, 2, 3]
-    client.send_octets(
-        b"".join(encode_methods(commands.Basic.Ack(delivery_tag=3, multiple=True), channel=number) for number in CHANNELS)
-    )
+    ack = commands.Basic.Ack(delivery_tag=3, multiple=True)
+    client.send_octets(b"".join(encode_methods(ack, channel=number) for number in CHANNELS))
     for number in CHANNELS:
         queue = f"{stem}-{number}"
         assert client.call(commands.Queue.Purge(queue=queue), commands.Queue.PurgeOk, number).message_count == 0
@@ -98,7 +99,7 @@ def test_pika_uses_two_hundred_channels_at_once(target: Target) -> None:
     queue = channels[0].queue_declare("", exclusive=True).method.queue
     for channel in channels:
         channel.basic_publish("", queue, b"%d" % channel.channel_number)
-    got = set()
+    got: set[int] = set()
     for channel in reversed(channels):
         channel.queue_declare(queue, passive=True)
     while len(got) < len(channels):

@@ -193,7 +193,7 @@ def test_properties_arrive_octet_by_octet(target: Target, upstream: str, propert
         header, body = client.receive(), client.receive()
         return Content(1, received.method, header.payload, body.payload, (len(body.payload),))
 
-    assert eventually(got).header == content_header(4, properties)
+    assert eventually(got, what="a message to get").header == content_header(4, properties)
     client.publish("amq.direct", unique(key), b"body", properties=properties, mandatory=True)
     assert client.expect_content(commands.Basic.Return).header == content_header(4, properties)
 

@@ -136,7 +136,7 @@ def test_a_whole_conversation_in_one_write_is_answered_in_order(target: Target) 
     client.send_octets(
         encode_methods(*before, channel=1) + encode_publish(exchange, key, b"hello") + encode_methods(*after, channel=1)
     )
-    names = []
+    names: list[str] = []
     while names[-1:] != ["Channel.CloseOk"]:
         method = client.receive().method
         if method is not None:
@@ -176,7 +176,7 @@ def test_consumers_and_requests_in_one_write_are_all_answered(target: Target) ->
         methods.append(commands.Basic.Qos(prefetch_count=1))
     client.send(*methods, channel=1)
     replies = [client.receive_method()[1] for _ in methods]
-    consumed = [method.consumer_tag for method in replies if isinstance(method, commands.Basic.ConsumeOk)]
+    consumed = [str(method.consumer_tag) for method in replies if isinstance(method, commands.Basic.ConsumeOk)]
     others = [method.name for method in replies if not isinstance(method, commands.Basic.ConsumeOk)]
     assert sorted(consumed) == sorted(tags)
     assert others == ["Queue.DeclareOk", "Basic.GetEmpty", "Basic.QosOk"] * len(tags)
@@ -213,7 +213,7 @@ def test_many_requests_on_many_channels_are_answered_in_order_on_each(target: Ta
     for _ in range(600):
         channel, method = client.receive_method()
         assert isinstance(method, commands.Queue.DeclareOk)
-        seen[channel].append(method.queue)
+        seen[channel].append(method.queue or "")
     assert seen == {number: [f"order-{number}-{index}" for index in range(30)] for number in range(1, 21)}
     client.close_politely()
 

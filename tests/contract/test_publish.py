@@ -44,7 +44,17 @@ def test_a_message_goes_to_the_upstream_of_its_key_and_to_no_other(target: Targe
 @only_fan
 @pytest.mark.parametrize(
     ("key", "upstream"),
-    [("b", "b"), ("b.x.y", "b"), ("b-x", "b"), ("b-", "b"), ("bx", "a"), ("b-x.y", "a"), ("x.b", "a"), ("", "a"), ("B.x", "a")],
+    [
+        ("b", "b"),
+        ("b.x.y", "b"),
+        ("b-x", "b"),
+        ("b-", "b"),
+        ("bx", "a"),
+        ("b-x.y", "a"),
+        ("x.b", "a"),
+        ("", "a"),
+        ("B.x", "a"),
+    ],
 )
 def test_the_key_patterns_decide(target: Target, key: str, upstream: str) -> None:
     channel = target.channel()
@@ -151,7 +161,10 @@ def test_an_unroutable_message_is_dropped_without_mandatory(target: Target, upst
 @pytest.mark.parametrize(
     ("properties", "text"),
     [
-        (pika.BasicProperties(user_id="somebody"), "user_id property set to 'somebody' but authenticated user was 'guest'"),
+        (
+            pika.BasicProperties(user_id="somebody"),
+            "user_id property set to 'somebody' but authenticated user was 'guest'",
+        ),
         (pika.BasicProperties(expiration="soon"), "invalid expiration 'soon'"),
     ],
     ids=["user-id", "expiration"],
@@ -184,7 +197,7 @@ def test_sender_selected_distribution_follows_the_headers(target: Target) -> Non
 def test_publishes_and_requests_in_one_write_keep_their_order(target: Target) -> None:
     client = target.raw()
     client.open_channel(1)
-    queue = client.call(commands.Queue.Declare(exclusive=True), commands.Queue.DeclareOk).queue
+    queue = client.own_queue()
     key = unique("nobody")
     client.send_octets(
         b"".join(encode_publish("", queue, b"%d" % number) for number in range(10))

@@ -8,7 +8,7 @@ from pika.exceptions import ChannelClosedByBroker
 
 from tests.clients import eventually
 from tests.contract.receiving import Inbox
-from tests.contract.target import Target, each_upstream, unique
+from tests.contract.target import Target, each_upstream, proxied, unique
 
 
 def test_a_declared_queue_exists_on_every_node_until_deleted(target: Target) -> None:
@@ -83,14 +83,13 @@ def test_a_server_named_queue_is_exclusive_and_gone_everywhere_with_its_connecti
     eventually(lambda: not any(place.has_queue(queue) for place in target.places), what="the queue is gone")
 
 
+@proxied
 @pytest.mark.parametrize("flag", [True, False], ids=["asked to be exclusive", "not asked"])
 def test_a_server_named_queue_of_the_proxy_is_exclusive_whatever_was_asked(target: Target, flag: bool) -> None:
-    if not target.is_proxied:
-        pytest.skip("RabbitMQ makes it exclusive only when asked")
     client = target.raw()
     client.open_channel(1)
     declare = commands.Queue.Declare(exclusive=flag, durable=False, auto_delete=False)
-    queue = client.call(declare, commands.Queue.DeclareOk).queue
+    queue = client.call(declare, commands.Queue.DeclareOk).queue or ""
     for place in target.places:
         with place.channel() as channel, pytest.raises(ChannelClosedByBroker) as caught:
             channel.queue_declare(queue, passive=True)
@@ -104,7 +103,7 @@ def test_exclusive_queues_are_gone_everywhere_when_the_client_vanishes(target: T
     client.open_channel(1)
     named = unique("mine")
     client.call(commands.Queue.Declare(queue=named, exclusive=True), commands.Queue.DeclareOk)
-    unnamed = client.call(commands.Queue.Declare(exclusive=True), commands.Queue.DeclareOk).queue
+    unnamed = client.own_queue()
     assert all(place.has_queue(queue) for place in target.places for queue in (named, unnamed))
     client.close()
     eventually(
@@ -118,11 +117,13 @@ def test_a_server_named_queue_is_the_current_queue_of_its_channel(target: Target
     """An empty name in the other methods means the queue declared last on the channel."""
     client = target.raw()
     client.open_channel(1)
-    queue = client.call(commands.Queue.Declare(exclusive=True), commands.Queue.DeclareOk).queue
+    queue = client.own_queue()
     key = target.key_for(upstream, unique("key"))
     client.call(commands.Queue.Bind(queue="", exchange="amq.direct", routing_key=key), commands.Queue.BindOk)
     client.publish("amq.direct", key, b"found")
-    eventually(lambda: client.call(commands.Queue.Declare(queue=queue, passive=True), commands.Queue.DeclareOk).message_count)
+    eventually(
+        lambda: client.call(commands.Queue.Declare(queue=queue, passive=True), commands.Queue.DeclareOk).message_count
+    )
     client.send(commands.Basic.Get(queue="", no_ack=True), channel=1)
     assert client.expect_content(commands.Basic.GetOk).body == b"found"
     assert client.call(commands.Queue.Purge(queue=""), commands.Queue.PurgeOk).message_count == 0

@@ -19,7 +19,7 @@ from trabbits.log_ids import LogId
 from trabbits.session import actions
 from trabbits.session.link import Link
 from trabbits.session.session import Session
-from trabbits.upstream.errors import LinkRefused, LinkUnreachable, RequestRefused
+from trabbits.upstream.errors import LinkRefused, LinkUnreachable, RequestFailed, RequestRefused
 from trabbits.upstream.protocol import LinkProtocol
 from trabbits.upstream.upstream import Upstream
 
@@ -178,7 +178,7 @@ class SessionRunner:
         self._opening.pop(name, None)
         session = self.session
         frame_max = protocol.frame_max or session.settings.frame_max
-        link = session.link_opened(name, protocol.node, frame_max, protocol.own_channel)
+        link = session.link_opened(name, protocol.node, frame_max, protocol.own_channel, protocol.server_properties)
         self._protocols[link] = protocol
         self._link_paused_by[link] = set()
         if self._client.full:
@@ -277,8 +277,9 @@ class SessionRunner:
             self.flush()
 
         def failed(failure: Failure) -> None:
-            # A queue that is not there, or may not be seen, holds nothing for this client.
-            if not failure.check(RequestRefused):
+            # A queue that is not there, or may not be seen, holds nothing for this client; nor does one whose link
+            # ended or does not answer, which is dealt with elsewhere.
+            if not failure.check(RequestRefused, RequestFailed):
                 self._unexpected(failure)
             counted(0)
 

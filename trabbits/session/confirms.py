@@ -37,23 +37,27 @@ class LinkConfirms:
             count = len(sequence) if link_tag == 0 else min(place + 1, len(sequence))
             found = [sequence.popleft() for _ in range(count)]
             self._first += max(count, 0)
-            return [tag for tag in found if tag is not None]
-        if not 0 <= place < len(sequence):
+        elif 0 <= place < len(sequence):
+            found = [sequence[place]]
+            sequence[place] = None
+        else:
             return []
-        tag = sequence[place]
-        sequence[place] = None
         while sequence and sequence[0] is None:
             sequence.popleft()
             self._first += 1
-        return [] if tag is None else [tag]
+        return [tag for tag in found if tag is not None]
 
 
 class Confirms:
     """The client's sequence on one channel."""
 
-    __slots__ = ("_broadcasts", "_prefix", "_settled", "last")
+    __slots__ = ("_broadcasts", "_prefix", "_settled", "early", "last", "started")
 
     def __init__(self) -> None:
+        #: Whether the client knows that it gets confirms: nothing is confirmed before confirm.select-ok.
+        self.started = False
+        #: Settled before: (tags, whether they were rejected).
+        self.early: list[tuple[list[int], bool]] = []
         #: The tag of the last publish.
         self.last = 0
         #: Every tag up to this one is settled.

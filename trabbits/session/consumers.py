@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Held:
     """A delivery that waits.  `tag_offset` is where in its first piece of octets the delivery tag is."""
 
-    __slots__ = ("content", "link", "octets", "tag", "tag_offset")
+    __slots__ = ("content", "counted", "link", "octets", "tag", "tag_offset", "waits")
 
     def __init__(self, link: Link, tag: int, tag_offset: int) -> None:
         self.link = link
@@ -28,6 +28,10 @@ class Held:
         self.octets: list[bytes] = []
         #: The content while it is not whole.
         self.content: Content | None = None
+        #: Whether it still waits: neither delivered nor dropped.
+        self.waits = True
+        #: With how many octets it stands in the session's account of what is held.
+        self.counted = 0
 
     @property
     def size(self) -> int:
@@ -36,6 +40,7 @@ class Held:
 
     def discard(self) -> None:
         """Nobody will see it: what is still to come of it is dropped, too."""
+        self.waits = False
         if self.content is not None:
             self.content.destination = DISCARD
             self.content.done = None

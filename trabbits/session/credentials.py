@@ -13,6 +13,7 @@ from pamqp import decode
 
 from trabbits.wire.constants import ACCESS_REFUSED, COMMAND_INVALID, SYNTAX_ERROR
 from trabbits.wire.errors import Violation
+from trabbits.wire.table import check_table
 
 #: As announced in connection.start, most wanted first (RabbitMQ's own order).
 MECHANISMS = ("PLAIN", "AMQPLAIN")
@@ -28,7 +29,7 @@ class Credentials:
 
 
 def credentials_of(mechanism: str, response: bytes) -> Credentials:
-    """Read the SASL response; raises `Violation` 403 or 502 for one that makes no sense."""
+    """Read the SASL response; raises `Violation` 403, 502 or (the mechanism) 503 for one that makes no sense."""
     if mechanism == "PLAIN":
         username, password = _plain(response)
     elif mechanism == "AMQPLAIN":
@@ -54,8 +55,9 @@ def _plain(response: bytes) -> tuple[str, str]:
 
 def _amqplain(response: bytes) -> tuple[str, str]:
     try:
+        check_table(response)
         _, table = decode.field_table(pack(">I", len(response)) + response)
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError):
+    except (Violation, ValueError, ArithmeticError, OSError):
         raise Violation(SYNTAX_ERROR, "AMQPLAIN login refused: the response is not a field table") from None
     username, password = table.get("LOGIN"), table.get("PASSWORD")
     if not isinstance(username, str) or not isinstance(password, str):

@@ -27,6 +27,7 @@ from trabbits.session.fan_requests import FanRequests
 from trabbits.session.fan_settle import Settling
 from trabbits.session.link import Link
 from trabbits.session.relay import channel_not_open, check_channel_open, check_from_client
+from trabbits.session.reply_keys import PREFIX
 from trabbits.session.tee import goes_to
 from trabbits.session.turns import PROXY, Turns
 from trabbits.wire import constants as amqp
@@ -97,6 +98,7 @@ class FanRelay:
             link.scanner.carrying = {amqp.BASIC_DELIVER: routes.deliver}
             link.scanner.bare = {amqp.BASIC_ACK: routes.ack}
             link.scanner.began = routes.began
+            link.scanner.watch = routes.note_reply_keys
 
     # Routes of what the client sends
 
@@ -153,6 +155,8 @@ class FanRelay:
             return None
         if state is None:
             raise channel_not_open(index, channel)
+        if state.get is not None:
+            return STALL
         if index == amqp.CHANNEL_CLOSE:
             self.closings.client_closed(state, frame)
             return None
@@ -160,8 +164,6 @@ class FanRelay:
             if index == amqp.CHANNEL_CLOSE_OK:
                 self.closings.client_answered(state)
             return DISCARD
-        if state.get is not None:
-            return STALL
         return self._client_acts.get(index, self._client_asks)(state, index, frame)
 
     def _client_asks(self, state: FanChannel, index: int, frame: bytes) -> None:
@@ -176,7 +178,7 @@ class FanRelay:
         state = self.channels.get(channel)
         if state is None:
             return DISCARD
-        if state.closing is None:
+        if not state.muted:
             destination = self._link_acts.get(index, self._link_replied)(state, link, index, frame)
         else:
             destination = DISCARD
@@ -225,13 +227,11 @@ class FanRelay:
 
     def release(self, state: FanChannel) -> None:
         """Let go of held deliveries what the windows have room for."""
-        freed = state.release()
-        if freed:
-            self._held_octets = max(0, self._held_octets - freed)
+        self._held_octets -= state.release()
 
     def hold(self, state: FanChannel, link: Link, consumer: Consumer, tag: int, tag_offset: int) -> Destination:
         """Keep a delivery back; returns where its octets go."""
-        if consumer.cancelling:
+        if consumer.cancelling and not consumer.no_ack:
             self.to_link(state, link, reject_frame(state.number, tag, True))
             return DISCARD
         held = Held(link, tag, tag_offset)
@@ -242,21 +242,25 @@ class FanRelay:
 
     def requeue(self, state: FanChannel, consumer: Consumer) -> None:
         """Give held deliveries back to where they came from: the consumer is going."""
+        if consumer.no_ack:
+            # Nobody takes these back; they reach the client between consume-ok and cancel-ok, as without us.
+            return
         for held in consumer.held:
-            held.discard()
-            if not consumer.no_ack:
-                self.to_link(state, held.link, reject_frame(state.number, held.tag, True))
+            self.to_link(state, held.link, reject_frame(state.number, held.tag, True))
         self.forget_held(consumer)
 
     def forget_held(self, consumer: Consumer) -> None:
         """Drop held deliveries."""
         for held in consumer.held:
             held.discard()
-            self._held_octets = max(0, self._held_octets - held.size)
+            self._held_octets -= held.counted
         consumer.held.clear()
 
     def settle(self) -> None:
-        self._held_octets += sum(held.size for held in self.fresh)
+        for held in self.fresh:
+            if held.waits:
+                held.counted = held.size
+                self._held_octets += held.counted
         self.fresh.clear()
         self._contended = {turns for turns in self._contended if turns.waiting_octets}
         waiting = sum(turns.waiting_octets for turns in self._contended)
@@ -278,6 +282,7 @@ class FanRelay:
             state.requests.awaits(link)
             or len(state.links[link].confirms)
             or state.turns.occupant is link
+            or state.held_back_by(link)
             or state.get is not None
             or state.closing is not None
             for state in self.channels.values()
@@ -334,11 +339,11 @@ class _LinkRoutes:
 
     def ack(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
         state = self._channels.get(channel)
-        if state is None or state.confirms is None or state.closing is not None:
+        if state is None or state.confirms is None or state.muted:
             return DISCARD
-        if octets[start + 19] or end - start != 21:
-            return None
         confirms = state.confirms
+        if end - start != 21 or octets[start + 19] or not confirms.started:
+            return None
         tags = confirms.due(state.links[self._link].confirms.confirmed(_TAG(octets, start + 11)[0], False))
         if not tags:
             return DISCARD
@@ -346,6 +351,11 @@ class _LinkRoutes:
         _SET_TAG(self._link.scanner.patchable, start + 11, tag)
         turns = state.turns
         return self._out if turns.occupant is None else turns.destination(self._link)
+
+    def note_reply_keys(self, octets: bytes) -> None:
+        """Octets of the link, before anything is decided about them."""
+        if PREFIX in octets:
+            self._relay.session.settings.reply_keys.note(octets, self._link.name)
 
     def began(self, channel: int, content: Content) -> None:
         """A message of the link is not whole in one chunk."""

@@ -77,6 +77,7 @@ class FanChannel:
         "last_queue",
         "limit",
         "links",
+        "muted",
         "number",
         "prefetch",
         "requests",
@@ -84,7 +85,6 @@ class FanChannel:
         "turns",
         "tx",
         "unacked",
-        "unread",
     )
 
     def __init__(self, number: int, links: list[Link], out: list[bytes], contended: Callable[[Turns], None]) -> None:
@@ -97,14 +97,14 @@ class FanChannel:
         self.confirms: Confirms | None = None
         self.tx: Transaction | None = None
         self.closing: Closing | None = None
+        #: Whether the channel ends with an error: the client hears nothing more on it but that.
+        self.muted = False
         #: The basic.get under way: nothing else of the client's is taken on this channel until it is answered.
         self.get: Get | None = None
         #: Which link the next basic.get asks first.
         self.get_turn = 0
         #: Whether the common routes must not decide: closing, get or transaction.
         self.special = False
-        #: The client's frame for this channel waits at its scanner until `requests` are answered.
-        self.unread = False
         #: The queue declared last, which an empty name means.
         self.last_queue = b""
         #: Links that asked for channel.flow, in order: the client's flow-ok goes back to them.
@@ -161,7 +161,8 @@ class FanChannel:
                 if held.content is not None or not (consumer.no_ack or self._window_open(consumer)):
                     break
                 consumer.held.popleft()
-                freed += held.size
+                held.waits = False
+                freed += held.counted
                 self._deliver(held, consumer)
         return freed
 
@@ -172,6 +173,13 @@ class FanChannel:
         destination = self.turns.destination(PROXY)
         destination.append(bytes(first))
         destination.extend(held.octets[1:])
+
+    def held_back_by(self, link: Link) -> bool:
+        """Whether held deliveries wait for the rest of a message of this link."""
+        return any(
+            consumer.held and consumer.held[0].content is not None and consumer.held[0].link is link
+            for consumer in self.consumers.values()
+        )
 
     def holds(self, link: Link, below: int) -> bool:
         """Whether a delivery of this link with a lower tag than `below` waits."""

@@ -31,6 +31,7 @@ class Closings:
         """The client sent channel.close."""
         closing = state.closing
         if closing is None:
+            # What the client asked before is still answered, before close-ok.
             self._begin(state, None, frame)
         elif closing.told:
             # Both closed at once: it gets its answer and still owes us one.
@@ -75,9 +76,11 @@ class Closings:
 
     def _begin(self, state: FanChannel, for_client: bytes | None, for_links: bytes) -> None:
         state.closing = Closing(for_client)
-        state.get = None
+        if for_client is not None:
+            state.muted = True
+            state.get = None
+            state.requests.clear()
         state.mark()
-        state.requests.clear()
         for consumer in state.consumers.values():
             self._relay.forget_held(consumer)
         for link, each in state.links.items():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from trabbits.log_ids import LogId
 from trabbits.session.fan_channel import FanChannel
+from trabbits.session.reply_keys import PREFIX
 from trabbits.session.tee import Tee
 from trabbits.wire import constants as amqp
 from trabbits.wire.encode import ack_frame, nack_frame
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 ROUTES_MAX: Final = 10_000
 #: Reply-to keys for which returns are counted per session.
 REPLY_KEYS_MAX: Final = 1_000
-REPLY_TO: Final = b"amq.rabbitmq.reply-to."
 _REPLY_TEXT_AT: Final = 13
 
 
@@ -45,7 +45,7 @@ class Publishing:
     def publish(self, state: FanChannel, index: int, frame: bytes) -> Destination:
         """A publish that the route did not take; returns where its content goes."""
         exchange, key = exchange_and_key(frame, 0, len(frame))
-        if not exchange and key.startswith(REPLY_TO):
+        if not exchange and key.startswith(PREFIX):
             return self._reply(state, frame, key)
         raw = frame[13:-2]
         link = self.routes.get(raw)
@@ -81,16 +81,17 @@ class Publishing:
             ) from error
 
     def _reply(self, state: FanChannel, frame: bytes, key: bytes) -> Destination:
-        """A direct reply goes to every link: only one knows who asked."""
-        links = self._relay.links
+        """A direct reply goes to the link whose broker made the key, to every link if that is not known."""
+        links = self.links_for_reply(key)
         if state.tx is not None:
             state.tx.links.update(links)
         if state.confirms is not None:
             tag = state.confirms.published()
-            state.confirms.broadcast(tag, len(links))
+            if len(links) > 1:
+                state.confirms.broadcast(tag, len(links))
             for link in links:
                 state.links[link].confirms.published(tag)
-        if publish_is_mandatory(frame, len(frame)):
+        if len(links) > 1 and publish_is_mandatory(frame, len(frame)):
             self._returned.setdefault(key, dict.fromkeys(links, 0))
             self._returned.move_to_end(key)
             if len(self._returned) > REPLY_KEYS_MAX:
@@ -99,6 +100,18 @@ class Publishing:
         destination.append(frame)
         return destination
 
+    def links_for_reply(self, key: bytes) -> list[Link]:
+        """The links that a direct reply-to key may belong to."""
+        link = self._by_name.get(self._relay.session.settings.reply_keys.upstream_of(key) or "")
+        return self._relay.links if link is None else [link]
+
+    def confirm_early(self, state: FanChannel) -> None:
+        """confirm.select is answered: now the client may have what was confirmed before."""
+        assert state.confirms is not None
+        early, state.confirms.early = state.confirms.early, []
+        for tags, rejected in early:
+            self._confirm(state, tags, rejected=rejected)
+
     def link_confirmed(self, state: FanChannel, link: Link, index: int, frame: bytes) -> None:
         """basic.ack or basic.nack of a link, mapped to the client's sequence."""
         confirms = state.confirms
@@ -106,7 +119,15 @@ class Publishing:
             return
         tags = state.links[link].confirms.confirmed(delivery_tag(frame, 0), bool(ack_flags(frame, 0) & 1))
         tags = confirms.due(tags)
-        if index == amqp.BASIC_NACK:
+        if confirms.started:
+            self._confirm(state, tags, rejected=index == amqp.BASIC_NACK)
+        else:
+            confirms.early.append((tags, index == amqp.BASIC_NACK))
+
+    def _confirm(self, state: FanChannel, tags: list[int], *, rejected: bool) -> None:
+        confirms = state.confirms
+        assert confirms is not None
+        if rejected:
             # One by one: a multiple nack might cover what was or will be acknowledged.
             confirms.settle(tags)
             for tag in tags:

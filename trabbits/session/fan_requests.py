@@ -18,6 +18,7 @@ from trabbits.session.consumers import Consumer
 from trabbits.session.declares import GENERATED_TAG, for_upstream, generated_name, named
 from trabbits.session.fan_channel import FanChannel, Transaction
 from trabbits.session.fan_settle import restored
+from trabbits.session.reply_keys import PREFIX as REPLY_KEY_PREFIX
 from trabbits.session.requests import REPLIES, Request
 from trabbits.wire import constants as amqp
 from trabbits.wire.declare import build_consume, parse_consume, parse_declare
@@ -73,18 +74,21 @@ class FanRequests:
         finish: Callable[[bytes], None] | None = None,
         *,
         each: Callable[[Link], None] | None = None,
+        tag: bytes | None = None,
+        links: list[Link] | None = None,
     ) -> None:
-        """Send `frame` (or one for each link) to all links.
+        """Send `frame` (or one for each link) to all links, or to `links`.
 
-        The reply goes to `finish`, or to the client; `each` hears of every link that answered.
+        The reply goes to `finish`, or to the client; `each` hears of every link that answered.  `tag` is the consumer
+        that the request is about.
         """
-        links = self._relay.links
+        links = links or self._relay.links
         frames = frame if isinstance(frame, dict) else dict.fromkeys(links, frame)
         for link in links:
             self._relay.to_link(state, link, frames[link])
         if not nowait_of(frames[links[0]], 0, index):
             answer = finish or (lambda reply: self._relay.to_client(state, reply))
-            request = Request(REPLIES[index], set(links), answer)
+            request = Request(REPLIES[index], set(links), answer, tag)
             request.each = each
             state.requests.expect(request)
 
@@ -94,6 +98,10 @@ class FanRequests:
         original = parse_declare(frame)
         fields = named(original)
         state.last_queue = fields.queue
+        if fields.passive and fields.queue.startswith(REPLY_KEY_PREFIX):
+            # "Is the requester still there?": only its own broker can tell.
+            self._all(state, amqp.QUEUE_DECLARE, frame, links=self._relay.publishing.links_for_reply(fields.queue))
+            return
         upstreams = self._relay.session.settings.upstreams
         frames = {
             link: for_upstream(state.number, original, fields, frame, upstreams[link.index].rewriter)
@@ -109,13 +117,13 @@ class FanRequests:
         tag = fields.consumer_tag
         if tag in state.consumers and not state.consumers[tag].cancelling:
             # A tag in use: the upstreams refuse it as they would without us.
-            self._all(state, amqp.BASIC_CONSUME, frame)
+            self._all(state, amqp.BASIC_CONSUME, frame, tag=tag)
             return
         consumer = Consumer(tag, set(self._relay.links), no_ack=fields.no_ack, limit=state.prefetch)
         state.consumers[tag] = consumer
         if fields.nowait:
             consumer.started = True
-            self._all(state, amqp.BASIC_CONSUME, frame)
+            self._all(state, amqp.BASIC_CONSUME, frame, tag=tag)
             return
 
         def started(reply: bytes) -> None:
@@ -123,13 +131,14 @@ class FanRequests:
             consumer.started = True
             self._relay.release(state)
 
-        self._all(state, amqp.BASIC_CONSUME, frame, started)
+        self._all(state, amqp.BASIC_CONSUME, frame, started, tag=tag)
 
     def _cancel(self, state: FanChannel, frame: bytes) -> None:
         method = decode_method(frame)
         assert isinstance(method, commands.Basic.Cancel)
         nowait = method.nowait
-        consumer = state.consumers.get((method.consumer_tag or "").encode())
+        tag = (method.consumer_tag or "").encode()
+        consumer = state.consumers.get(tag)
         if consumer is not None:
             consumer.cancelling = True
             self._relay.requeue(state, consumer)
@@ -144,7 +153,7 @@ class FanRequests:
             if not nowait:
                 self._relay.to_client(state, reply)
 
-        self._all(state, amqp.BASIC_CANCEL, frame, cancelled)
+        self._all(state, amqp.BASIC_CANCEL, frame, cancelled, tag=tag)
 
     def link_cancelled(self, state: FanChannel, link: Link, index: int, frame: bytes) -> None:
         """A broker cancelled a consumer; the client hears of it when no link is left consuming."""
@@ -192,9 +201,18 @@ class FanRequests:
         self._all(state, amqp.BASIC_RECOVER, frame, None if answers else _swallow, each=recovered)
 
     def _confirm_select(self, state: FanChannel, frame: bytes) -> None:
-        if state.confirms is None:
-            state.confirms = Confirms()
-        self._all(state, amqp.CONFIRM_SELECT, frame)
+        if state.confirms is not None:
+            self._all(state, amqp.CONFIRM_SELECT, frame)
+            return
+        confirms = state.confirms = Confirms()
+        confirms.started = nowait_of(frame, 0, amqp.CONFIRM_SELECT)
+
+        def started(reply: bytes) -> None:
+            self._relay.to_client(state, reply)
+            confirms.started = True
+            self._relay.publishing.confirm_early(state)
+
+        self._all(state, amqp.CONFIRM_SELECT, frame, started)
 
     def _tx_select(self, state: FanChannel, frame: bytes) -> None:
         if state.tx is None:

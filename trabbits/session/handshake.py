@@ -25,6 +25,7 @@ from typing import Any, cast
 from attrs import frozen
 from pamqp import commands
 
+from trabbits.session.announced import PRODUCT
 from trabbits.session.credentials import MECHANISMS, Credentials, credentials_of
 from trabbits.session.settings import SessionSettings
 from trabbits.wire import constants as amqp
@@ -135,10 +136,10 @@ class Handshake:
             version_major=0,
             version_minor=9,
             server_properties={
-                "product": self._settings.product,
-                "version": self._settings.version,
-                "platform": self._settings.platform,
-                "information": "An AMQP 0-9-1 proxy in front of RabbitMQ",
+                "product": PRODUCT,
+                "version": self._settings.announced.version,
+                "platform": "Python/Twisted",
+                "information": f"through trabbits {self._settings.version}, an AMQP 0-9-1 proxy",
                 "capabilities": dict(CAPABILITIES),
             },
             mechanisms=" ".join(MECHANISMS),

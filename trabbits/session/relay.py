@@ -10,9 +10,12 @@ from typing import Protocol
 
 from trabbits.session.link import Link
 from trabbits.wire import constants as amqp
+from trabbits.wire.decode import unknown_method
 from trabbits.wire.errors import Violation
 from trabbits.wire.methods import METHODS, name_of
 from trabbits.wire.scanner import Destination
+
+_CONNECTION_CLASS = amqp.CONNECTION_CLOSE >> 16
 
 
 class Relay(Protocol):
@@ -56,12 +59,19 @@ def check_channel_open(channel: int, channel_max: int, *, already: bool) -> None
 
 
 def check_from_client(index: int) -> None:
-    """Raises `Violation` 503 for a known method that only a server may send (section 1.2, command-invalid)."""
+    """Raises `Violation` for a method that a client may not send on a channel.
+
+    503 for one that only a server may send (section 1.2, command-invalid) or that belongs to channel 0 (section
+    4.2.3); 540 for one that does not exist: RabbitMQ resets the connection then, as if the node had broken.
+    """
     info = METHODS.get(index)
-    if info is not None and not info.from_client:
-        raise Violation(
-            amqp.COMMAND_INVALID,
-            f"{info.name} is sent by servers only",
-            class_id=info.class_id,
-            method_id=info.method_id,
-        )
+    if info is None:
+        raise unknown_method(0, index)
+    if info.from_client and info.class_id != _CONNECTION_CLASS:
+        return
+    raise Violation(
+        amqp.COMMAND_INVALID,
+        f"{info.name} is sent by servers only" if not info.from_client else f"{info.name} belongs to channel 0",
+        class_id=info.class_id,
+        method_id=info.method_id,
+    )

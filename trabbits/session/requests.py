@@ -1,6 +1,8 @@
 """Requests that go to all links of a fan session: when all have answered, the client gets one reply.
 
-Lives here: waiting for the answers, and making one of them.  Links answer in order, so requests complete in order.
+Lives here: waiting for the answers, and making one of them.  The client gets its replies in the order of its requests,
+but for basic.consume and basic.cancel: RabbitMQ's queues answer these, maybe later than what came behind, maybe never
+when the channel is closed meanwhile.  So an answer belongs to the oldest request that it can be the answer to.
 Must not know: what a request is about, links' octets.
 """
 
@@ -41,6 +43,9 @@ REPLIES: dict[int, int] = {
     amqp.TX_ROLLBACK: amqp.TX_ROLLBACK_OK,
 }
 
+#: Replies that say which consumer they are about.
+_TAGGED = frozenset({amqp.BASIC_CONSUME_OK, amqp.BASIC_CANCEL_OK})
+
 
 class Request:
     """One request under way.
@@ -48,10 +53,14 @@ class Request:
     `finish` gets the reply of all when the last link has answered; `each`, if set, hears of every link before.
     """
 
-    __slots__ = ("awaited", "each", "finish", "frames", "reply")
+    __slots__ = ("awaited", "each", "finish", "frames", "reply", "tag")
 
-    def __init__(self, reply: int, awaited: set[Link], finish: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, reply: int, awaited: set[Link], finish: Callable[[bytes], None], tag: bytes | None = None
+    ) -> None:
         self.reply = reply
+        #: The consumer tag, for requests about one.
+        self.tag = tag
         self.awaited = awaited
         self.finish = finish
         self.each: Callable[[Link], None] | None = None
@@ -79,10 +88,9 @@ class Requests:
 
     def answered(self, link: Link, index: int, frame: bytes) -> bool:
         """A link's reply; False when it is not one that was asked for."""
+        tag = frame[12 : 12 + frame[11]] if index in _TAGGED else None
         for request in self._queue:
-            if link in request.awaited:
-                if request.reply != index:
-                    return False
+            if request.reply == index and request.tag == tag and link in request.awaited:
                 request.awaited.discard(link)
                 request.frames.append(frame)
                 if request.each is not None:
@@ -96,8 +104,15 @@ class Requests:
         self._queue.clear()
 
     def _complete(self) -> None:
-        while self._queue and not self._queue[0].awaited:
-            request = self._queue.popleft()
+        """Answer what can be answered, in order; only what is about consumers may be overtaken."""
+        due = []
+        for request in self._queue:
+            if not request.awaited:
+                due.append(request)
+            elif request.tag is None:
+                break
+        for request in due:
+            self._queue.remove(request)
             request.finish(merged(request.reply, request.frames))
 
 

@@ -10,7 +10,8 @@ Source: AMQP 0-9-1 sections 1.4 and 2.2.4; RabbitMQ's rabbit_reader for codes an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
 
@@ -30,7 +31,7 @@ from trabbits.session.actions import (
     UpdateSecret,
 )
 from trabbits.session.fan import FanRelay
-from trabbits.session.handshake import BadProtocolHeader, Handshake
+from trabbits.session.handshake import BadProtocolHeader, Handshake, State
 from trabbits.session.link import Link
 from trabbits.session.plain import PlainRelay
 from trabbits.session.relay import Relay
@@ -38,7 +39,7 @@ from trabbits.session.settings import SessionSettings
 from trabbits.wire import constants as amqp
 from trabbits.wire.decode import decode_method
 from trabbits.wire.drain import Drain
-from trabbits.wire.encode import connection_close, empty_method, method_frame
+from trabbits.wire.encode import connection_close, cut_text, empty_method, method_frame
 from trabbits.wire.errors import Violation
 from trabbits.wire.methods import name_of
 from trabbits.wire.peek import reply_of_close
@@ -94,7 +95,8 @@ class Session:
         self._relay: Relay | None = None
         self._heard = True
         self._silent_halves = 0
-        self._secrets_due: set[Link] = set()
+        #: The links that have not taken a new secret yet, for each connection.update-secret, oldest first.
+        self._secrets_due: deque[set[Link]] = deque()
         self._client_gone = False
 
     def __repr__(self) -> str:
@@ -161,14 +163,16 @@ class Session:
         if self.phase in (Phase.CLOSING, Phase.CLIENT_CLOSING, Phase.CLOSED):
             return
         self.log(LogId.CLIENT_CLOSED, by="trabbits", code=code, text=text)
-        spoken = self._feed is not self._header_octets
+        spoken = self._handshake.state is not State.HEADER
         self._give_up_links()
         self.phase = Phase.CLOSING
-        self._read_to_the_end()
         if spoken:
             self.to_client.append(connection_close(code, text, class_id, method_id))
             self.actions.append(SetTimer(_CLOSE, self.settings.connection_close_timeout))
+            # Not before: the client's own connection.close may be among what was not read yet.
+            self._read_to_the_end()
         else:
+            self._feed = _ignore
             self.actions.append(CloseClient())
 
     def timer_fired(self, name: str) -> None:
@@ -186,8 +190,14 @@ class Session:
 
     # Events of the links
 
-    def link_opened(self, name: str, node: str, frame_max: int, own_channel: int) -> Link:
-        """An upstream accepted the client; returns the link whose octets are to be reported from now on."""
+    def link_opened(
+        self, name: str, node: str, frame_max: int, own_channel: int, properties: Mapping[str, Any] | None = None
+    ) -> Link:
+        """An upstream accepted the client; returns the link whose octets are to be reported from now on.
+
+        `properties` are the upstream's server properties.
+        """
+        self.settings.announced.note(name, properties or {})
         index = next(i for i, upstream in enumerate(self.settings.upstreams) if upstream.name == name)
         link = Link(
             name,
@@ -261,8 +271,8 @@ class Session:
         before = any(each.blocked for each in self.links)
         link.blocked = True
         if not before and self._tells_blocked:
-            text = f"{reason} (upstream '{link.name}')"
-            self.to_client.append(method_frame(0, commands.Connection.Blocked(text[:255])))
+            text = cut_text(f"{reason} (upstream '{link.name}')").decode()
+            self.to_client.append(method_frame(0, commands.Connection.Blocked(text)))
 
     def link_unblocked(self, link: Link) -> None:
         """A node sent connection.unblocked."""
@@ -278,9 +288,11 @@ class Session:
 
     def secret_updated(self, link: Link) -> None:
         """A node took the new secret."""
-        self._secrets_due.discard(link)
-        if not self._secrets_due and self.phase is Phase.RUNNING:
-            self.to_client.append(empty_method(0, amqp.CONNECTION_UPDATE_SECRET_OK))
+        next((due for due in self._secrets_due if link in due), set()).discard(link)
+        while self._secrets_due and not self._secrets_due[0]:
+            self._secrets_due.popleft()
+            if self.phase is Phase.RUNNING:
+                self.to_client.append(empty_method(0, amqp.CONNECTION_UPDATE_SECRET_OK))
 
     def octets_for(self, link: Link) -> bytes:
         """Take what waits for a node, cut to what it takes."""
@@ -398,7 +410,7 @@ class Session:
         assert isinstance(method, commands.Connection.UpdateSecret)
         given = method.new_secret or b""
         secret = given if isinstance(given, str) else given.decode("utf-8", "surrogateescape")
-        self._secrets_due = set(self.links)
+        self._secrets_due.append(set(self.links))
         self.actions += [UpdateSecret(link, secret, method.reason or "") for link in self.links]
 
     def _link_method(self, link: Link, index: int, channel: int, frame: bytes) -> Destination | None:
@@ -545,6 +557,7 @@ class Session:
             self.log(LogId.HEARTBEAT_MISSED, peer="client", seconds=2 * interval)
             self._give_up_links()
             self.phase = Phase.CLOSED
+            self._feed = _ignore
             self.actions.append(AbortClient())
             return
         self.to_client.append(amqp.HEARTBEAT_FRAME)

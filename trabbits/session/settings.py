@@ -5,10 +5,12 @@ Lives here: frozen settings.  Must not know: pydantic, files, Twisted (``trabbit
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import Factory, frozen
 
 from trabbits import __version__
 from trabbits.interfaces import IQueueAttributeRewriter, IRoutingStrategy
+from trabbits.session.announced import AnnouncedVersion
+from trabbits.session.reply_keys import ReplyKeys
 from trabbits.wire.constants import FRAME_MIN_SIZE
 
 
@@ -40,6 +42,8 @@ class SessionSettings:
     tx_best_effort: bool = False
     #: The least frame_max a client may ask for; the specification's frame-min-size but in tests.
     frame_min: int = FRAME_MIN_SIZE
-    product: str = "trabbits"
-    platform: str = "Python/Twisted"
+    #: Shared by all sessions of the configuration.
+    reply_keys: ReplyKeys = Factory(ReplyKeys)
+    #: Shared by all sessions of the configuration.
+    announced: AnnouncedVersion = Factory(AnnouncedVersion)
     version: str = __version__

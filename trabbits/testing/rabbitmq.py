@@ -62,8 +62,8 @@ class RabbitNode:
 
     `config` holds lines of rabbitmq.conf (sysctl format) that override the defaults below (None removes one);
     `plugins` names the plugins to enable; with "rabbitmq_management" among them `management` works. `schedulers` is
-    the number of cores that the node may use. A node is usable again after stop(), kill() and restart(): same ports, same data.
-    close() ends it for good and removes its data. Usable as a context manager.
+    the number of cores that the node may use. A node is usable again after stop(), kill() and restart(): same ports,
+    same data. close() ends it for good and removes its data. Usable as a context manager.
     """
 
     def __init__(

@@ -114,6 +114,7 @@ class Scanner:
         "method",
         "patchable",
         "patching",
+        "watch",
     )
 
     def __init__(
@@ -130,6 +131,8 @@ class Scanner:
         self.bare: Mapping[int, Route] = {}
         #: Called with (channel, content) when a message was not whole in one chunk.
         self.began: Callable[[int, Content], None] | None = None
+        #: Called with the octets of each walk before it begins.
+        self.watch: Callable[[bytes], None] | None = None
         self.contents: dict[int, Content] = {}
         self.patching = patching
         self.patchable: bytearray = bytearray()
@@ -199,6 +202,8 @@ class Scanner:
 
     def _walk(self, octets: bytes) -> bytes:  # noqa: C901, PLR0912, PLR0915 - one loop, unrolled on purpose: the hot path
         """Walk whole frames; return what is left over."""
+        if self.watch is not None:
+            self.watch(octets)
         out: bytes = octets
         if self.patching:
             self.patchable = bytearray(octets)
@@ -330,8 +335,10 @@ class Scanner:
                     if pos > run:
                         to.append(out[run:pos])
                     run = pos = after
-        except Violation:
+        except Exception:
+            # Whose fault it is does not matter here: `take_rest` begins with the frame that was too much.
             self._parts.append(octets[pos:])
+            self._have, self._need = end - pos, 0
             raise
         finally:
             self.frames += frames
@@ -358,6 +365,8 @@ class Scanner:
             )
         if kind == FRAME_HEARTBEAT and channel:
             raise Violation(COMMAND_INVALID, f"heartbeat on channel {channel}, must be channel 0", channel=channel)
+        if kind == FRAME_HEARTBEAT and size:
+            raise Violation(FRAME_ERROR, f"heartbeat with a payload of {size} octets, must be empty")
 
     def _refuse(self, octets: bytes, pos: int, kind: int, channel: int, size: int) -> None:
         self._check_head(kind, channel, size)
