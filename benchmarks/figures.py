@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 
 from attrs import frozen
 
 from benchmarks.load import Measurement
 
 NOISE_LIMIT = 0.15
-"""The share of the machine used by strangers above which a round is left out, if enough others remain."""
+"""The share of the machine used by strangers above which a round is left out."""
 ENOUGH_ROUNDS = 3
+"""So many quiet rounds make a verdict."""
 
 
 @frozen
@@ -36,7 +38,7 @@ class Figures:
 def figures_of(measurement: Measurement, cores: int) -> Figures:
     """The figures of one measurement on a machine with so many cores."""
     cpu, count = measurement.cpu, max(1, measurement.messages)
-    ordered = sorted(measurement.latencies)
+    latencies = measurement.latencies
     return Figures(
         rate=measurement.messages / measurement.seconds,
         proxy=cpu["proxy"] / count * 1e6 if "proxy" in cpu else None,
@@ -44,8 +46,9 @@ def figures_of(measurement: Measurement, cores: int) -> Figures:
         generator=cpu["generator"] / count * 1e6,
         generator_share=cpu["generator"] / measurement.seconds,
         strangers=strangers_share(measurement, cores),
-        p50=percentile(ordered, 50),
-        p99=percentile(ordered, 99),
+        # Of the slices' medians the median: pooled, the fast slices would count more because more happens in them.
+        p50=statistics.median(statistics.median(each) for each in latencies) / 1000 if latencies else None,
+        p99=percentile(sorted(chain.from_iterable(latencies)), 99),
     )
 
 
@@ -83,10 +86,9 @@ def spread(values: Iterable[float | None]) -> Spread | None:
 
 
 def quiet(rounds: Sequence[Round]) -> tuple[list[Round], bool]:
-    """The rounds in which nobody else used much of the machine, and True; all and False when those are too few."""
+    """The rounds in which nobody else used much of the machine (all when there are none), and whether they suffice."""
     calm = [each for each in rounds if all(figures.strangers <= NOISE_LIMIT for figures in each.values())]
-    enough = len(calm) >= min(ENOUGH_ROUNDS, len(rounds))
-    return (calm, True) if enough else (list(rounds), False)
+    return calm or list(rounds), len(calm) >= min(ENOUGH_ROUNDS, len(rounds))
 
 
 def figure(target: str, name: str) -> Pick:

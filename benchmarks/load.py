@@ -45,8 +45,8 @@ class Measurement:
     seconds: float
     cpu: dict[str, float]
     """CPU seconds used by each role."""
-    latencies: list[int] = field(factory=list)
-    """Nanoseconds per round trip; empty in a streaming run."""
+    latencies: list[list[int]] = field(factory=list)
+    """Nanoseconds of every round trip, by slice; empty in a streaming run."""
 
     def __add__(self, other: Measurement) -> Measurement:
         cpu = {role: used + other.cpu[role] for role, used in self.cpu.items()}
@@ -221,7 +221,7 @@ class RoundTrips:
         except OSError as error:
             raise BenchError(str(error)) from None
         end, after = time.perf_counter(), clocks()
-        return Measurement(len(latencies), end - start, used_since(before, after), latencies)
+        return Measurement(len(latencies), end - start, used_since(before, after), [latencies])
 
     def _pump(self, deadline: int) -> list[int]:
         latencies: list[int] = []

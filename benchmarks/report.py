@@ -21,13 +21,17 @@ END = "<!-- measured: end -->"
 
 @frozen
 class Scenario:
-    """One kind of load; `connections` 0 means streaming, with a reader that is woken at `low_water` octets."""
+    """One kind of load, for `weight` times as long as the plan says.
+
+    `connections` 0 means streaming, with a reader that is woken at `low_water` octets.
+    """
 
     name: str
     title: str
     size: int
     connections: int = 0
     low_water: int = 1
+    weight: float = 1.0
 
 
 @define
@@ -149,10 +153,10 @@ def cell(rounds: Sequence[Round], shown: Column, target: str) -> str:
 
 
 def noise(rounds: Sequence[Round], used: Sequence[Round]) -> str:
-    """How much of the machine strangers took in the rounds that count."""
+    """How many rounds count, and how much of the machine strangers took in them."""
     found = spread(figures.strangers for each in used for figures in each.values())
     share = "" if found is None else f" Others used {found.median:.0%} of the machine (at most {found.high:.0%})."
-    return f"Medians of {len(used)} rounds; {len(rounds) - len(used)} disturbed ones left out.{share}"
+    return f"Medians over the rounds; {len(used)} of {len(rounds)} count.{share}"
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:

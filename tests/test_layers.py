@@ -28,6 +28,7 @@ LAYERS = [
     "config",
     "logs",
     "transport",
+    "reactor",  # Twisted's, for many small events; knows nothing of trabbits
     "upstream",
     "frontend",
     "admin",

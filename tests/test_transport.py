@@ -15,7 +15,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.internet.testing import StringTransport
 
-from trabbits.transport import BUFFER_SIZE, tune_transport, write_now
+from trabbits.transport import BUFFER_SIZE, tune_transport, writer_for
 
 reactor: Any = _reactor
 
@@ -65,6 +65,7 @@ class Pair:
         reactor.adoptStreamConnection(ours.fileno(), family, factory)
         ours.close()
         self.transport: Any = self.protocol.transport
+        self.write = writer_for(self.transport)
 
     async def read(self, size: int) -> bytes:
         got = bytearray()
@@ -91,7 +92,7 @@ class Pair:
 @pytest_twisted.ensureDeferred
 async def test_an_idle_socket_gets_the_octets_before_the_reactor_turns() -> None:
     pair = Pair()
-    write_now(pair.transport, b"at once")
+    pair.write(b"at once")
     pair.peer.setblocking(True)
     pair.peer.settimeout(5)
     assert pair.peer.recv(100) == b"at once"
@@ -107,7 +108,7 @@ async def test_the_order_holds_when_the_peer_does_not_read(sizes: list[int], fam
     data = os.urandom(sum(sizes))
     offset = 0
     for size in sizes:
-        write_now(pair.transport, data[offset : offset + size])
+        pair.write(data[offset : offset + size])
         offset += size
     assert await pair.read(len(data)) == data
     await pair.close()
@@ -117,7 +118,7 @@ async def test_the_order_holds_when_the_peer_does_not_read(sizes: list[int], fam
 async def test_octets_that_twisted_already_tried_to_send_stay_first() -> None:
     pair = Pair(socket.AF_UNIX)
     data = os.urandom(1_000_000)
-    write_now(pair.transport, data)
+    pair.write(data)
     got = b""
     while not pair.transport.dataBuffer:
         got += pair.peer.recv(65536)
@@ -125,7 +126,7 @@ async def test_octets_that_twisted_already_tried_to_send_stay_first() -> None:
     assert not pair.transport._tempDataBuffer
     while select([pair.peer], [], [], 0)[0]:
         got += pair.peer.recv(65536)
-    write_now(pair.transport, b"end")
+    pair.write(b"end")
     got += await pair.read(len(data) + 3 - len(got))
     assert got == data + b"end"
     await pair.close()
@@ -137,7 +138,7 @@ async def test_the_order_holds_when_reading_and_writing_alternate() -> None:
     data = os.urandom(2_000_000)
     got = b""
     for offset in range(0, len(data), 20_000):
-        write_now(pair.transport, data[offset : offset + 20_000])
+        pair.write(data[offset : offset + 20_000])
         got += await pair.read(15_000)
     got += await pair.read(len(data) - len(got))
     assert got == data
@@ -149,7 +150,7 @@ async def test_the_producer_of_a_full_transport_is_paused_and_resumed() -> None:
     pair = Pair()
     pair.transport.bufferSize = 10_000
     pair.transport.registerProducer(pair.protocol, True)
-    write_now(pair.transport, bytes(5_000_000))
+    pair.write(bytes(5_000_000))
     assert pair.protocol.calls == ["pause"]
     assert len(await pair.read(5_000_000)) == 5_000_000
     for _ in range(100):
@@ -167,17 +168,17 @@ async def test_a_dead_socket_ends_the_connection_in_the_usual_way() -> None:
     pair.transport.pauseProducing()
     pair.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
     pair.peer.close()
-    write_now(pair.transport, b"to nobody")
-    write_now(pair.transport, b"to nobody")
+    pair.write(b"to nobody")
+    pair.write(b"to nobody")
     await pair.protocol.lost
-    write_now(pair.transport, b"after the end")
+    pair.write(b"after the end")
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_transport_that_is_aborted_sends_nothing_more() -> None:
     pair = Pair()
     pair.transport.abortConnection()
-    write_now(pair.transport, b"too late")
+    pair.write(b"too late")
     with pytest.raises(BlockingIOError):
         pair.peer.recv(100)
     await pair.close()
@@ -186,8 +187,8 @@ async def test_a_transport_that_is_aborted_sends_nothing_more() -> None:
 @pytest_twisted.ensureDeferred
 async def test_octets_written_before_closing_arrive() -> None:
     pair = Pair()
-    write_now(pair.transport, bytes(1_000_000))
-    write_now(pair.transport, b"end")
+    pair.write(bytes(1_000_000))
+    pair.write(b"end")
     pair.transport.loseConnection()
     got = await pair.read(2_000_000)
     assert len(got) == 1_000_003
@@ -208,5 +209,5 @@ async def test_tuning() -> None:
 def test_a_transport_without_a_socket_is_written_to_plainly() -> None:
     transport = StringTransport()
     tune_transport(transport)
-    write_now(transport, b"octets")
+    writer_for(transport)(b"octets")
     assert transport.value() == b"octets"

@@ -1,6 +1,6 @@
 """Writing to Twisted transports without waiting for the next turn of the reactor.
 
-Lives here: `write_now` (every write of the hot path), `tune_transport`, and `WriteGauge` for flow control.  Must not
+Lives here: `writer_for` (every write of the hot path), `tune_transport`, and `WriteGauge` for flow control.  Must not
 know: AMQP.
 
 Twisted's ``transport.write`` only appends to a list and asks the reactor to be called when the socket is writable:
@@ -17,34 +17,53 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.internet.tcp import Connection
 from zope.interface import implementer
 
-#: Octets read at once, and how many may wait in a transport's write buffer before its producer is paused.
+#: Octets read at once, and how many may wait in a transport's write buffer before its producer is paused.  Measured: from
+#: 128 KiB on, glibc maps and unmaps memory for every read, which costs a small message's round trip 15 µs each time.
 BUFFER_SIZE = 64 * 1024
 
 
-def write_now(transport: Any, data: bytes) -> None:
-    """Send `data` at once if nothing waits before it, and leave what the socket does not take to the reactor.
+def writer_for(transport: Any) -> Callable[[bytes], None]:
+    """The quickest way to write octets to this transport, for as long as it lives.
+
+    A transport that is not a bare TCP or UNIX socket (TLS, test doubles) has none but its own ``write``.
+    """
+    if isinstance(transport, Connection) and not transport.TLS:
+        return _DirectWriter(transport).write
+    write: Callable[[bytes], None] = transport.write
+    return write
+
+
+class _DirectWriter:
+    """Sends at once if nothing waits, and leaves what the socket does not take to the reactor.
 
     The order of octets holds: the direct way is only taken when Twisted holds nothing back, and the rest joins
-    Twisted's buffer, so the next call finds that not empty.  A transport that is closing, or is not a bare TCP or
-    UNIX socket (TLS, test doubles), gets a plain ``write``.
+    Twisted's buffer, so the next call finds that not empty.
     """
-    if (
-        isinstance(transport, Connection)
-        and not transport._tempDataBuffer
-        and not transport.dataBuffer
-        and transport.connected
-        and not transport.disconnecting
-        and not transport._aborting
-        and not transport.TLS
-    ):
-        sent = transport.writeSomeData(data)
-        if sent == len(data):
+
+    __slots__ = ("_send", "_transport")
+
+    def __init__(self, transport: Connection) -> None:
+        self._transport = transport
+        self._send = transport.socket.send
+
+    def write(self, data: bytes) -> None:
+        transport = self._transport
+        if (
+            transport._tempDataBuffer
+            or transport.dataBuffer
+            or transport.disconnecting
+            or transport._aborting
+            or not transport.connected
+        ):
+            transport.write(data)
             return
-        # An error comes back as an exception object: the reactor then meets the same error, where it knows how to
-        # end the connection.
-        transport.write(data[sent:] if isinstance(sent, int) and sent > 0 else data)
-    else:
-        transport.write(data)
+        try:
+            sent = self._send(data)
+        except OSError:
+            # It takes nothing now; or it is broken, and the reactor meets the same error where it knows what to do.
+            sent = 0
+        if sent != len(data):
+            transport.write(data[sent:])
 
 
 def tune_transport(transport: Any) -> None:

@@ -57,8 +57,8 @@ def running(proxy: TrabbitsProcess) -> Iterator[TrabbitsProcess]:
     try:
         yield proxy.start()
         assert proxy.terminate() == 0, proxy.log_text
-        tracebacks = [entry for entry in proxy.logs if "Traceback" in str(entry)]
-        assert not tracebacks, tracebacks[:3]
+        tracebacks = [str(entry) for entry in proxy.logs if "Traceback" in str(entry)]
+        assert not tracebacks, "\n\n".join(tracebacks[:3])
     finally:
         proxy.close()
 

@@ -103,3 +103,19 @@ def test_a_method_before_its_time_does_not_open_anything(target: Target, method:
         return
     assert isinstance(received, commands.Connection.Close), received
     assert received.reply_code in (503, 504, 505)
+
+
+@pytest.mark.parametrize(
+    ("channel_max", "frame_max"), [(0xFFFF, 131072), (2047, 1000), (2047, 131073), (2047, 2**31)], ids=str
+)
+def test_a_client_may_not_agree_on_more_than_it_was_offered(target: Target, channel_max: int, frame_max: int) -> None:
+    client = target.dial()
+    client.start("guest", "guest")
+    client.expect(commands.Connection.Tune)
+    client.send(commands.Connection.TuneOk(channel_max=channel_max, frame_max=frame_max, heartbeat=0))
+    client.open_vhost("/")
+    try:
+        close = client.expect(commands.Connection.Close, timeout=10)
+    except Closed:
+        return  # RabbitMQ says nothing before the connection is open
+    assert close.reply_code == 530

@@ -350,3 +350,20 @@ def test_pika_properties_survive_the_channel_error_of_another_channel(target: Ta
     inbox = Inbox.consuming(healthy, queue)
     inbox.wait_for(1)
     assert inbox.deliveries[0].properties.app_id == "survivor"
+
+
+@each_upstream
+def test_an_error_on_one_upstream_closes_the_channel_on_the_others(target: Target, upstream: str) -> None:
+    """What the channel held there comes back, and nobody consumes there any more."""
+    connection = target.connect()
+    channel = connection.channel()
+    queue = target.spread_queue(channel)
+    bodies = target.fill(queue, 3)
+    inbox = Inbox.consuming(channel, queue)
+    inbox.wait_for(len(bodies))
+    with pytest.raises(ChannelClosedByBroker):
+        channel.basic_publish("not-there", target.key_for(upstream, "key"), b"lost")
+        channel.queue_declare(queue, passive=True)
+    assert target.depth(queue) == len(bodies)
+    assert all(place.consumers(queue) == 0 for place in target.places)
+    connection.channel().queue_delete(queue)

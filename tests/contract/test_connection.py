@@ -12,7 +12,7 @@ from pamqp import commands, encode
 
 from tests.clients import RawClient, eventually
 from tests.contract.receiving import pump
-from tests.contract.target import HOST, Target, connections_named, only_fan, unique
+from tests.contract.target import HOST, Target, connections_named, only_fan, proxied, unique
 from trabbits.testing.rabbitmq import RabbitNode
 
 CAPABILITIES = {
@@ -221,4 +221,17 @@ def test_the_client_is_blocked_once_and_until_no_link_is(target: Target) -> None
     client.expect(commands.Connection.Unblocked)
     client.call(commands.Basic.Qos(prefetch_count=1), commands.Basic.QosOk)
     assert target.depth(queue) == 4
+    setup.queue_delete(queue)
+
+
+@proxied
+def test_a_client_can_leave_while_an_upstream_takes_nothing(target: Target) -> None:
+    """A blocked node reads nothing, not even connection.close; the client's goodbye is answered all the same."""
+    setup = target.channel()
+    queue = target.spread_queue(setup)
+    client = raw_publisher(target, {"connection.blocked": True}, queue)
+    with alarm(target.node("b")):
+        client.publish("amq.direct", target.key_for("b", queue), b"waits")
+        client.expect(commands.Connection.Blocked)
+        client.close_politely()
     setup.queue_delete(queue)

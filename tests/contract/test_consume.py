@@ -267,3 +267,27 @@ def test_deliveries_that_follow_consume_ok_at_once_are_not_lost(target: Target) 
     assert sorted(content.body for content in delivered) == sorted(bodies)
     assert [content.method.delivery_tag for content in delivered] == list(range(1, 101))
     setup.queue_delete(queue)
+
+
+@only_fan
+@each_upstream
+def test_a_queue_deleted_on_one_upstream_leaves_what_was_delivered_settleable(target: Target, upstream: str) -> None:
+    """With prefetch 1, what waits in the proxy may be of the queue that is gone: settling it harms nothing."""
+    channel = target.channel()
+    queue = target.spread_queue(channel)
+    target.fill(queue, 3)
+    channel.basic_qos(prefetch_count=1)
+    inbox = Inbox.consuming(channel, queue)
+    inbox.wait_for(1)
+    barrier(channel, queue)
+    with target.at(upstream).channel() as witness:
+        witness.queue_delete(queue)
+    rest = "a" if upstream == "b" else "b"
+    expected = {f"{rest}{number}".encode() for number in range(3)}
+    while not expected <= set(inbox.bodies):
+        count = len(inbox.deliveries)
+        inbox.deliveries[-1].ack()
+        inbox.wait_for(count + 1)
+    inbox.deliveries[-1].ack()
+    channel.basic_qos(prefetch_count=2)
+    channel.queue_delete(queue)

@@ -218,3 +218,36 @@ def test_a_long_stream_of_mixed_sizes_arrives_complete_and_in_order(target: Targ
         assert content.method.delivery_tag == tag
         seen[content.body[:1].decode()].append(content.body)
     assert seen == sent
+
+
+@each_upstream
+@pytest.mark.parametrize("size", [0, 1, 300_000])
+def test_a_returned_message_of_any_size_comes_back_whole(target: Target, upstream: str, size: int) -> None:
+    client = target.raw(frame_max=SMALL)
+    client.open_channel(1)
+    key = target.key_for(upstream, unique("nobody"))
+    client.publish("amq.direct", key, body_of(size), properties=HEADERS_ONLY, mandatory=True)
+    returned = client.expect_content(commands.Basic.Return)
+    assert (returned.body, returned.properties) == (body_of(size), HEADERS_ONLY)
+
+
+@each_upstream
+def test_heartbeats_and_other_channels_may_come_between_the_frames_of_a_message(target: Target, upstream: str) -> None:
+    client, queue = consuming(target)
+    client.open_channel(2)
+    heartbeat = b"\x08\x00\x00\x00\x00\x00\x00\xce"
+    elsewhere = encode_methods(commands.Queue.Declare(queue=queue, passive=True), channel=2)
+    publish = commands.Basic.Publish(exchange="amq.direct", routing_key=target.key_for(upstream, queue))
+    pieces = [
+        encode_methods(publish, channel=1),
+        raw_frame(HEADER, 1, content_header(6)),
+        raw_frame(BODY, 1, b"abc"),
+        raw_frame(BODY, 1, b"def"),
+    ]
+    for piece in pieces[:-1]:
+        client.send_octets(piece + heartbeat)
+        client.call(commands.Queue.Declare(queue=queue, passive=True), commands.Queue.DeclareOk, 2)
+    client.send_octets(pieces[-1] + heartbeat + elsewhere)
+    frames = [client.receive() for _ in range(4)]
+    assert [frame.payload for frame in frames if frame.kind == BODY] == [b"abcdef"]
+    assert [frame.method.name for frame in frames if frame.channel == 2 and frame.method] == ["Queue.DeclareOk"]

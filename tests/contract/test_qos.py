@@ -270,3 +270,15 @@ def test_a_second_consumer_takes_over_what_a_full_one_cannot(target: Target) -> 
     pump(connection, lambda: len(stuck.deliveries) + len(other.deliveries) == len(bodies))
     assert sorted(stuck.bodies + other.bodies) == sorted(bodies)
     channel.queue_delete(queue)
+
+
+def test_what_waits_behind_a_prefetch_is_unacknowledged_for_its_upstream(target: Target) -> None:
+    """Each upstream keeps to the client's prefetch by itself, so at most that much waits per upstream."""
+    channel = target.channel()
+    queue = target.spread_queue(channel)
+    bodies = target.fill(queue, 5)
+    channel.basic_qos(prefetch_count=1)
+    Inbox.consuming(channel, queue).wait_for(1)
+    barrier(channel, queue)
+    assert target.depth(queue) == len(bodies) - target.links
+    channel.queue_delete(queue)

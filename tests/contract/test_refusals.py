@@ -214,3 +214,23 @@ def test_a_connection_closed_at_the_broker_tells_the_client_why(target: Target) 
             connection.process_data_events(time_limit=10)
     assert caught.value.reply_code == 320
     assert "maintenance" in caught.value.reply_text
+
+
+def test_a_frozen_node_is_noticed_by_its_missing_heartbeats(
+    trabbits: ProxyFactory, rabbit_a: RabbitNode, rabbit_b: RabbitNode
+) -> None:
+    proxy = trabbits(fan_config(rabbit_a, rabbit_b, heartbeat=1))
+    client = RawClient.open(HOST, proxy.port, heartbeat=1)
+    client.open_channel(1)
+    rabbit_b.pause()
+    try:
+        received = None
+        while received is None:
+            client.send_octets(b"\x08\x00\x00\x00\x00\x00\x00\xce")
+            frame = client.receive(timeout=10, heartbeats=True)
+            received = frame.method
+        assert isinstance(received, commands.Connection.Close)
+        assert received.reply_code == 320
+        assert "upstream 'b'" in received.reply_text
+    finally:
+        rabbit_b.resume()

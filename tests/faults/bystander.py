@@ -45,6 +45,15 @@ class Bystander:
             assert self._failure is None, f"a bystander was disturbed: {self._failure!r}"
             assert self.rounds >= wanted, f"a bystander stands still after {self.rounds} rounds"
 
+    def __enter__(self) -> Bystander:
+        return self.start()
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if error is None:
+            self.stop()
+        else:
+            self._stopping.set()
+
     def stop(self) -> None:
         """It leaves politely; whatever disturbed it is raised now."""
         self._stopping.set()

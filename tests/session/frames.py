@@ -1,7 +1,6 @@
 """Frames for the tests of sessions, made, described and followed by a codec that is not ours: pamqp.
 
-Names stand for methods (``commands.Basic.Ack`` is imported as part of `B`), the channel comes first, and where
-nothing else is said a string means what it says.
+The channel always comes first.
 """
 
 from __future__ import annotations
@@ -10,8 +9,13 @@ from collections.abc import Iterable
 
 from pamqp import base, body, commands, frame, header, heartbeat
 
-Basic, Channel, Connection = commands.Basic, commands.Channel, commands.Connection
-Confirm, Exchange, Queue, Tx = commands.Confirm, commands.Exchange, commands.Queue, commands.Tx
+Basic = commands.Basic
+Channel = commands.Channel
+Confirm = commands.Confirm
+Connection = commands.Connection
+Exchange = commands.Exchange
+Queue = commands.Queue
+Tx = commands.Tx
 
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 HEARTBEAT = frame.marshal(heartbeat.Heartbeat(), 0)
@@ -102,8 +106,13 @@ class Follower:
     """
 
     def __init__(self) -> None:
-        self.messages: list[tuple[int, base.Frame, bytes]] = []
-        self._open: dict[int, tuple[base.Frame, int, bytes]] = {}
+        self._whole: list[tuple[int, bytes, bytes]] = []
+        self._open: dict[int, tuple[bytes, int, bytes]] = {}
+
+    @property
+    def messages(self) -> list[tuple[int, base.Frame, bytes]]:
+        """All messages that are complete."""
+        return [(channel, decoded(method), octets) for channel, method, octets in self._whole]
 
     def follow(self, frames: Iterable[bytes]) -> None:
         """Look at frames; fails when they could not have been sent by a correct peer."""
@@ -115,7 +124,7 @@ class Follower:
             if kind in (1, 8):
                 assert started is None, f"a method in the middle of a message: {describe(octets)}"
                 if kind == 1 and octets[7:11] in CARRYING:
-                    self._open[channel] = (decoded(octets), -1, b"")
+                    self._open[channel] = (octets, -1, b"")
                 continue
             assert started is not None, f"content out of nowhere: {describe(octets)}"
             method, left, got = started
@@ -128,7 +137,7 @@ class Follower:
             if left:
                 self._open[channel] = (method, left, got)
             else:
-                self.messages.append((channel, method, got))
+                self._whole.append((channel, method, got))
 
 
 CARRYING = (b"\0\x3c\0\x28", b"\0\x3c\0\x32", b"\0\x3c\0\x3c", b"\0\x3c\0\x47")

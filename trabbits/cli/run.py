@@ -34,8 +34,7 @@ def run_proxy(options: Options) -> int:
         return 2
     start_logging(sys.stderr, options.log_format, debug=options.debug)
 
-    from twisted.internet import reactor
-
+    reactor = _reactor()
     proxy = make_service(options, config, reactor)
     try:
         proxy.privilegedStartService()
@@ -53,6 +52,17 @@ def run_proxy(options: Options) -> int:
     reactor.addSystemEventTrigger("before", "shutdown", impatience.arm)
     reactor.run()
     return 1 if impatience.came else 0
+
+
+def _reactor() -> Any:
+    """The reactor for a proxy, where there is epoll and nobody has installed another one."""
+    if "twisted.internet.reactor" not in sys.modules and sys.platform == "linux":
+        from trabbits.reactor import install
+
+        install()
+    from twisted.internet import reactor
+
+    return reactor
 
 
 class _SecondSignal:

@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
 
-from trabbits.transport import WriteGauge, tune_transport, write_now
+from trabbits.transport import WriteGauge, tune_transport, writer_for
 
 
 class ClientTransport:
@@ -24,6 +24,7 @@ class ClientTransport:
         self._gauge: WriteGauge | None = WriteGauge(on_full, on_drained)
         self._end: Any = None
         tune_transport(transport)
+        self._write = writer_for(transport)
         transport.registerProducer(self._gauge, True)
 
     @property
@@ -34,7 +35,7 @@ class ClientTransport:
     def write(self, octets: bytes) -> None:
         """Send octets, at once when nothing waits before them; after `close` they are dropped."""
         if self._gauge is not None:
-            write_now(self._transport, octets)
+            self._write(octets)
 
     def pause_reading(self) -> None:
         self._transport.pauseProducing()

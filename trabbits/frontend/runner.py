@@ -50,6 +50,8 @@ class SessionRunner:
         self._opening: dict[str, Deferred[Any]] = {}
         self._requests: set[Deferred[Any]] = set()
         self._protocols: dict[Link, LinkProtocol] = {}
+        #: What `flush` needs of each link: its octets and where they go.
+        self._outlets: list[tuple[Link, list[bytes], Callable[[bytes], None]]] = []
         self._timers: dict[str, Any] = {}
         #: Why the client is not read.
         self._client_paused_by: set[object] = set()
@@ -104,11 +106,13 @@ class SessionRunner:
     def abort(self) -> None:
         """Drop the client and all links at once."""
         self._client.abort()
-        for protocol in list(self._protocols.values()):
+        dropped = list(self._protocols.items())
+        for link, protocol in dropped:
             protocol.abort()
+            self._forget(link)
         self.session.client_lost("dropped")
-        for link in list(self._protocols):
-            self._link_gone(link)
+        for link, _ in dropped:
+            self.session.link_gone(link)
         self.flush()
 
     # Everything a session asks for
@@ -116,17 +120,21 @@ class SessionRunner:
     def flush(self) -> None:
         """Carry out what waits in the session.  Called after every event."""
         session = self.session
+        to_client = session.to_client
         while True:
-            for link in session.links:
-                if link.out:
-                    octets = session.octets_for(link)
-                    if octets and link.open:
-                        self._protocols[link].write(octets)
+            for link, out, write in self._outlets:
+                if out:
+                    if link.resplits:
+                        write(session.octets_for(link))
+                    else:
+                        octets = out[0] if len(out) == 1 else b"".join(out)
+                        out.clear()
+                        write(octets)
                 if link.control:
                     self._control(link)
-            if session.to_client:
-                octets = b"".join(session.to_client)
-                session.to_client.clear()
+            if to_client:
+                octets = to_client[0] if len(to_client) == 1 else b"".join(to_client)
+                to_client.clear()
                 self._client.write(octets)
             if not session.actions:
                 break
@@ -134,12 +142,11 @@ class SessionRunner:
             session.actions.clear()
             for action in due:
                 self._acts[type(action)](action)
-        if session.client_scanner.stalled is not (_STALLED in self._client_paused_by):
-            if session.client_scanner.stalled:
-                self._pause_client(_STALLED)
-            else:
-                self._resume_client(_STALLED)
-        if session.finished:
+        if session.client_scanner.stalled:
+            self._pause_client(_STALLED)
+        elif self._client_paused_by:
+            self._resume_client(_STALLED)
+        if session.client_gone and session.finished:
             self._finish()
 
     def _control(self, link: Link) -> None:
@@ -180,6 +187,7 @@ class SessionRunner:
         frame_max = protocol.frame_max or session.settings.frame_max
         link = session.link_opened(name, protocol.node, frame_max, protocol.own_channel, protocol.server_properties)
         self._protocols[link] = protocol
+        self._outlets = [*self._outlets, (link, link.out, protocol.write)]
         self._link_paused_by[link] = set()
         if self._client.full:
             self._pause_link(link, _CLIENT_FULL)
@@ -200,23 +208,30 @@ class SessionRunner:
 
     def _close_link(self, action: actions.CloseLink) -> None:
         link = action.link
-        protocol = self._protocols[link]
+        protocol = self._protocols.get(link)
+        if protocol is None:
+            return  # it is gone already
         self._resume_client(link)
         closing = protocol.close_link(self.session.settings.connection_close_timeout)
         closing.addCallback(lambda _: self._link_gone(link))
         closing.addErrback(self._unexpected)
 
     def _link_gone(self, link: Link) -> None:
-        if self._protocols.pop(link, None) is not None:
-            self._resume_client(link)
+        if self._forget(link):
             self.session.link_gone(link)
             self.flush()
 
     def link_ended(self, link: Link) -> None:
         """A link ended by itself; the session knows."""
-        self._protocols.pop(link, None)
-        self._resume_client(link)
+        self._forget(link)
         self.flush()
+
+    def _forget(self, link: Link) -> bool:
+        """Nothing is written to the link any more; whether it was known."""
+        known = self._protocols.pop(link, None) is not None
+        self._outlets = [outlet for outlet in self._outlets if outlet[0] is not link]
+        self._resume_client(link)
+        return known
 
     # Flow control
 
@@ -296,8 +311,8 @@ class SessionRunner:
             # A refusal ends the link; without one, the client shall not wait forever for its reply.
             if link.open:
                 self.session.link_lost(link, f"connection.update-secret failed: {failure.getErrorMessage()}")
-                self._protocols.pop(link).abort()
-                self.flush()
+                self._protocols[link].abort()
+                self.link_ended(link)
 
         timeout = REQUEST_TIMEOUT
         self._request(self._protocols[link].update_secret(action.secret, action.reason, timeout), updated, failed)

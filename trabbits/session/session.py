@@ -97,7 +97,8 @@ class Session:
         self._silent_halves = 0
         #: The links that have not taken a new secret yet, for each connection.update-secret, oldest first.
         self._secrets_due: deque[set[Link]] = deque()
-        self._client_gone = False
+        #: Whether the client's transport is gone.
+        self.client_gone = False
 
     def __repr__(self) -> str:
         return f"<Session {self.id} {self.phase.name}>"
@@ -128,7 +129,7 @@ class Session:
     @property
     def finished(self) -> bool:
         """Whether nothing of the session is left: the client is gone and so is every link."""
-        return self._client_gone and not any(link.open for link in self.links)
+        return self.client_gone and not any(link.open for link in self.links)
 
     # Events of the client
 
@@ -151,9 +152,9 @@ class Session:
 
     def client_lost(self, reason: str) -> None:
         """The client's transport is gone."""
-        if self._client_gone:
+        if self.client_gone:
             return
-        self._client_gone = True
+        self.client_gone = True
         if self.phase not in (Phase.CLOSING, Phase.CLIENT_CLOSING, Phase.CLOSED):
             self.log(LogId.CLIENT_VANISHED, reason=reason)
         self._shut()

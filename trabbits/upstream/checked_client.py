@@ -22,7 +22,7 @@ from txamqp.message import Message
 from txamqp.protocol import AMQChannel, AMQClient
 from txamqp.queue import Closed as QueueClosed
 
-from trabbits.transport import write_now
+from trabbits.transport import writer_for
 from trabbits.upstream.codec import decode_method, encode_method
 from trabbits.upstream.errors import UnexpectedFrame
 from trabbits.upstream.spec import amqp_spec
@@ -179,18 +179,19 @@ class CheckedClient(AMQClient):  # type: ignore[misc]  # txamqp has no type info
 
     def send_init_string(self) -> None:
         # txamqp's is that of another protocol version ("1 1 0 9").
+        self._write_now = writer_for(self.transport)
         self.write(constants.PROTOCOL_HEADER)
 
     def write(self, data: bytes) -> None:
         """Send `data`, at once if nothing waits before it."""
         self._wrote = True
-        write_now(self.transport, data)
+        self._write_now(data)
 
     def send_frame(self, frame: Frame) -> None:
         data = self._pack_frame(frame)
         if frame.payload.type != Frame.HEARTBEAT:
             self._wrote = True
-        write_now(self.transport, data)
+        self._write_now(data)
 
     def _pack_frame(self, frame: Frame) -> bytes:
         if frame.payload.type == Frame.HEARTBEAT:

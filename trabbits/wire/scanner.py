@@ -104,7 +104,6 @@ class Scanner:
         "_need",
         "_parts",
         "_payload_max",
-        "_stalled",
         "_stopped",
         "bare",
         "began",
@@ -114,6 +113,7 @@ class Scanner:
         "method",
         "patchable",
         "patching",
+        "stalled",
         "watch",
     )
 
@@ -124,7 +124,8 @@ class Scanner:
         self._parts: list[bytes] = []
         self._have = 0
         self._need = 0
-        self._stalled = False
+        #: Whether input waits for `resume`.
+        self.stalled = False
         self._stopped = False
         self.method = method
         self.carrying: Mapping[int, Route] = {}
@@ -148,14 +149,9 @@ class Scanner:
         self._payload_max = value - FRAME_OVERHEAD
 
     @property
-    def stalled(self) -> bool:
-        """Whether input waits for `resume`."""
-        return self._stalled
-
-    @property
     def pending(self) -> int:
         """Octets held: an unfinished frame, or everything since a stall."""
-        return self._have
+        return sum(map(len, self._parts))
 
     def stop(self) -> None:
         """Ignore everything from the next frame on; what is not scanned yet is left for `take_rest`."""
@@ -171,8 +167,8 @@ class Scanner:
 
     def resume(self) -> None:
         """Take up scanning after a stall; may raise `Violation` or stall again."""
-        if self._stalled:
-            self._stalled = False
+        if self.stalled:
+            self.stalled = False
             self.feed(b"")
 
     def feed(self, octets: bytes) -> None:
@@ -183,25 +179,22 @@ class Scanner:
         if parts:
             parts.append(octets)
             self._have += len(octets)
-            if self._stalled or self._have < self._need:
+            if self.stalled or self._have < self._need:
                 return
             octets = b"".join(parts)
             parts.clear()
-        octets = self._walk(octets)
-        self._have = len(octets)
-        if octets:
-            parts.append(octets)
+        self._walk(octets)
 
     def take_rest(self) -> bytes:
         """Hand over the octets not scanned yet, from a whole frame's start on; the scanner forgets them."""
         rest = b"".join(self._parts)
         self._parts.clear()
         self._have = 0
-        self._stalled = False
+        self.stalled = False
         return rest
 
-    def _walk(self, octets: bytes) -> bytes:  # noqa: C901, PLR0912, PLR0915 - one loop, unrolled on purpose: the hot path
-        """Walk whole frames; return what is left over."""
+    def _walk(self, octets: bytes) -> None:  # noqa: C901, PLR0912, PLR0915 - one loop, unrolled on purpose: the hot path
+        """Walk whole frames; keep what is left over."""
         if self.watch is not None:
             self.watch(octets)
         out: bytes = octets
@@ -289,7 +282,7 @@ class Scanner:
                         raise Violation(FRAME_ERROR, f"method frame of {size} octets has no method id", channel=channel)
                     destination = self.method(index, channel, octets[pos:after])
                     if destination is STALL:
-                        self._stalled = True
+                        self.stalled = True
                         frames -= 1
                         break
                     run = pos = after
@@ -344,8 +337,10 @@ class Scanner:
             self.frames += frames
             if pos > run:
                 to.append(out if run == 0 and pos == end else out[run:pos])
-        self._need = need
-        return octets[pos:]
+        if pos != end:
+            self._parts.append(octets[pos:])
+            self._have = end - pos
+            self._need = need
 
     def _begin(self, channel: int, destination: Destination) -> None:
         content = self.contents[channel] = Content(destination)

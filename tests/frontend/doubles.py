@@ -1,0 +1,242 @@
+"""What the frontend stands between, as doubles: a client's transport, upstreams and their links; and a played client.
+
+Not covered with it: real sockets (``tests/faults``) and real links (``tests/upstream``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from attrs import define, field
+from pamqp import commands, frame
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from zope.interface import implementer
+
+from trabbits.frontend.client_transport import ClientTransport
+from trabbits.frontend.runner import SessionRunner
+from trabbits.log_ids import LogId
+from trabbits.plugins.key_patterns import KeyPatterns
+from trabbits.session.actions import LinkRequest
+from trabbits.session.session import Session
+from trabbits.session.settings import SessionSettings, UpstreamSettings
+from trabbits.upstream.receiver import ILinkReceiver
+from trabbits.upstream.upstream import Upstream
+from trabbits.wire.constants import PROTOCOL_HEADER
+
+START_OK = commands.Connection.StartOk({}, "PLAIN", "\0guest\0guest", "en_US")
+
+
+@implementer(ITCPTransport)
+class SocketDouble(StringTransport):
+    """A client's TCP connection: what is sent, how it is closed, whether it is read."""
+
+    aborted = False
+    half_closed = False
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+
+    def loseWriteConnection(self) -> None:
+        self.half_closed = True
+
+    def getTcpNoDelay(self) -> bool:
+        return True
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        pass
+
+    def getTcpKeepAlive(self) -> bool:
+        return True
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        pass
+
+    @property
+    def reading(self) -> bool:
+        return bool(self.producerState == "producing")
+
+    def fill(self) -> None:
+        """As Twisted does when more waits than the mark."""
+        cast(Any, self.producer).pauseProducing()
+
+    def drain(self) -> None:
+        """As Twisted does when nothing waits any more."""
+        cast(Any, self.producer).resumeProducing()
+
+
+@define(eq=False)
+class LinkDouble:
+    """A link; `told` is everything that was asked of it, in order."""
+
+    node: str
+    frame_max: int = 131072
+    own_channel: int = 2047
+    server_properties: dict[str, Any] = field(factory=dict)
+    receiver: ILinkReceiver | None = None
+    reading: bool = True
+    sent: bytes = b""
+    control: list[bytes] = field(factory=list)
+    told: list[str] = field(factory=list)
+    #: Fires when the test says that the link is closed.
+    gone: Deferred[None] = field(factory=Deferred)
+    answers: list[Deferred[Any]] = field(factory=list)
+
+    def attach(self, receiver: ILinkReceiver) -> None:
+        self.receiver = receiver
+
+    def control_received(self, octets: bytes) -> None:
+        self.control.append(octets)
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+
+    def pause_reading(self) -> None:
+        assert self.reading
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        assert not self.reading
+        self.reading = True
+
+    def close_link(self, within: float) -> Deferred[None]:
+        self.told.append(f"close within {within}")
+        return self.gone
+
+    def abort(self) -> None:
+        self.told.append("abort")
+
+    def count_messages(self, queue: str, timeout: float) -> Deferred[int]:
+        return self._asked(f"count {queue}")
+
+    def update_secret(self, secret: str, reason: str, timeout: float) -> Deferred[None]:
+        return self._asked(f"secret {secret}")
+
+    def _asked(self, what: str) -> Deferred[Any]:
+        self.told.append(what)
+        self.answers.append(Deferred())
+        return self.answers[-1]
+
+    @property
+    def events(self) -> ILinkReceiver:
+        """Whom the link tells."""
+        assert self.receiver is not None
+        return self.receiver
+
+    def say(self, *methods: Any, channel: int = 1) -> None:
+        """The node says something."""
+        self.events.link_received(b"".join(frame.marshal(method, channel) for method in methods))
+
+
+class UpstreamDouble:
+    """An upstream whose links open or fail when the test says so."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.cancelled = 0
+        self.attempts: list[Deferred[Any]] = []
+        self.requests: list[LinkRequest] = []
+
+    def open_link(self, request: LinkRequest) -> Deferred[Any]:
+        self.requests.append(request)
+
+        def cancel(_: Deferred[Any]) -> None:
+            self.cancelled += 1
+
+        self.attempts.append(Deferred(cancel))
+        return self.attempts[-1]
+
+    def opens(self) -> LinkDouble:
+        """The latest attempt succeeds."""
+        link = LinkDouble(f"{self.name}.example:5672")
+        self.attempts[-1].callback(link)
+        return link
+
+
+class Surroundings:
+    """A session with its runner, a transport, a clock and upstreams; the test plays client and nodes."""
+
+    def __init__(self, upstreams: Sequence[str] = ("a",), **settings: Any) -> None:
+        self.clock = Clock()
+        self.transport = SocketDouble()
+        self.upstreams = {name: UpstreamDouble(name) for name in upstreams}
+        self.log: list[tuple[LogId, dict[str, Any]]] = []
+        self.finished = 0
+        self.settings = SessionSettings(
+            upstreams=tuple(map(UpstreamSettings, upstreams)),
+            routing=KeyPatterns([(name, [f"{name}.#"]) for name in upstreams]),
+            **{"heartbeat": 0, **settings},
+        )
+        self.session = Session("proxy-1", "192.0.2.1:50000", self.settings, self._log)
+        self.client = ClientTransport(self.transport, self.clock, self._full, self._drained)
+        upstream_doubles = cast("dict[str, Upstream]", self.upstreams)
+        self.runner = SessionRunner(self.session, self.client, upstream_doubles, self.clock, self._finish)
+        self.runner.client_connected()
+
+    def _log(self, entry: LogId, **fields: Any) -> None:
+        self.log.append((entry, fields))
+
+    def _full(self) -> None:
+        self.runner.client_full()
+
+    def _drained(self) -> None:
+        self.runner.client_drained()
+
+    def _finish(self) -> None:
+        self.finished += 1
+
+    def entries(self) -> list[LogId]:
+        """The kinds of what was logged."""
+        return [entry for entry, _ in self.log]
+
+    def send(self, *methods: Any, channel: int = 0) -> None:
+        """The client says something."""
+        self.runner.client_received(b"".join(frame.marshal(method, channel) for method in methods))
+
+    def heard(self) -> list[Any]:
+        """What the client was sent since the last time, without heartbeats."""
+        octets = self.transport.value()
+        self.transport.clear()
+        methods = []
+        while octets:
+            size, _, method = frame.unmarshal(octets)
+            methods.append(method)
+            octets = octets[size:]
+        return methods
+
+    def connect(self) -> Surroundings:
+        """The client comes to connection.open, which is not answered yet."""
+        self.runner.client_received(PROTOCOL_HEADER)
+        self.send(START_OK)
+        self.send(commands.Connection.TuneOk(100, 131072, self.settings.heartbeat), commands.Connection.Open("/"))
+        assert [method.name for method in self.heard()] == ["Connection.Start", "Connection.Tune"]
+        return self
+
+    def open(self) -> list[LinkDouble]:
+        """Everything up to connection.open-ok; the links."""
+        self.connect()
+        links = [upstream.opens() for upstream in self.upstreams.values()]
+        assert [method.name for method in self.heard()] == ["Connection.OpenOk"]
+        return links
+
+    def open_channel(self, *links: LinkDouble) -> None:
+        """Channel 1 on every link."""
+        self.send(commands.Channel.Open(), channel=1)
+        for link in links:
+            link.say(commands.Channel.OpenOk())
+        assert [method.name for method in self.heard()] == ["Channel.OpenOk"]
+        for link in links:
+            link.sent = b""
+
+    def lose_client(self) -> None:
+        """The client's connection is gone, as Twisted tells."""
+        self.client.gone()
+        self.runner.client_lost("Connection was closed cleanly.")
+
+    def assert_over(self) -> None:
+        """Finished once, and no timer left."""
+        assert self.finished == 1
+        assert self.clock.getDelayedCalls() == []

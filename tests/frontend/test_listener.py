@@ -1,0 +1,111 @@
+"""The factory of clients: sessions come and go, and all of them can be closed."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from pamqp import commands, frame
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from tests.frontend.doubles import SocketDouble
+from trabbits.frontend.listener import ClientFactory
+from trabbits.frontend.protocol import ClientProtocol, address_text
+from trabbits.plugins.key_patterns import KeyPatterns
+from trabbits.session.settings import SessionSettings, UpstreamSettings
+from trabbits.wire.constants import PROTOCOL_HEADER
+
+SETTINGS = SessionSettings(upstreams=(UpstreamSettings("a"),), routing=KeyPatterns([]), heartbeat=0)
+
+
+class Listener:
+    """A factory with clients that the test plays."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.factory = ClientFactory(lambda: SETTINGS, dict, self.clock)
+
+    def connect(self) -> tuple[ClientProtocol, SocketDouble]:
+        transport = SocketDouble(peerAddress=cast(Any, IPv4Address("TCP", "192.0.2.7", 40000)))
+        protocol = self.factory.buildProtocol(None)
+        protocol.makeConnection(transport)
+        return protocol, transport
+
+
+def lose(protocol: ClientProtocol) -> None:
+    protocol.connectionLost(Failure(ConnectionDone()))
+
+
+def test_a_session_for_each_client_while_it_is_there() -> None:
+    listener = Listener()
+    (first, _), (second, _) = listener.connect(), listener.connect()
+    assert len(listener.factory.sessions) == 2
+    for session_id, runner in listener.factory.sessions.items():
+        assert runner.session.id == session_id
+        assert session_id.startswith("proxy-")
+        assert runner.session.address == "192.0.2.7:40000"
+    lose(first)
+    assert len(listener.factory.sessions) == 1
+    lose(second)
+    assert listener.factory.sessions == {}
+    assert listener.clock.getDelayedCalls() == []
+
+
+def test_closing_nobody_is_done_at_once() -> None:
+    listener = Listener()
+    assert listener.factory.close_all(320, "bye", 1.0).called
+    assert listener.clock.getDelayedCalls() == []
+
+
+def test_closing_all_waits_for_the_last_one() -> None:
+    """Who has spoken AMQP is told; who has not is let go without a word."""
+    listener = Listener()
+    (talker, heard), (silent, silence) = listener.connect(), listener.connect()
+    talker.dataReceived(PROTOCOL_HEADER)
+    heard.clear()
+    done = listener.factory.close_all(320, "CONNECTION_FORCED - bye", 10.0)
+    close = frame.unmarshal(heard.value())[2]
+    assert isinstance(close, commands.Connection.Close)
+    assert (close.reply_code, close.reply_text) == (320, "CONNECTION_FORCED - bye")
+    assert silence.value() == b""
+    assert silence.half_closed
+    lose(silent)
+    assert not done.called
+    talker.dataReceived(frame.marshal(commands.Connection.CloseOk(), 0))
+    assert heard.half_closed
+    lose(talker)
+    assert done.called
+    assert listener.clock.getDelayedCalls() == []
+
+
+def test_closing_all_is_bounded() -> None:
+    """Whoever is left is dropped, and the proxy does not wait for the news of it longer than it must."""
+    listener = Listener()
+    protocol, transport = listener.connect()
+    protocol.dataReceived(PROTOCOL_HEADER)
+    done = listener.factory.close_all(320, "bye", 0.5)
+    listener.clock.advance(0.4)
+    assert not transport.aborted
+    listener.clock.advance(0.2)
+    assert transport.aborted
+    lose(protocol)
+    assert done.called
+    assert listener.factory.sessions == {}
+    assert listener.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        (IPv4Address("TCP", "192.0.2.7", 40000), "192.0.2.7:40000"),
+        (IPv6Address("TCP", "2001:db8::7", 40000), "[2001:db8::7]:40000"),
+        (UNIXAddress("/tmp/client.sock"), "unix"),
+        (UNIXAddress(None), "unix"),
+    ],
+)
+def test_addresses_for_people(address: IAddress, text: str) -> None:
+    assert address_text(address) == text
