@@ -43,7 +43,6 @@ def test_everything_arrives() -> None:
     assert (settings.handshake_timeout, settings.connection_close_timeout) == (3.0, 4.0)
     assert (settings.frame_max, settings.channel_max, settings.heartbeat) == (4096, 7, 8)
     assert settings.tx_best_effort is True
-    assert settings.product == "trabbits"
 
     upstreams = build_upstreams(config, MemoryReactorClock())
     assert list(upstreams) == ["one", "two"]

@@ -5,7 +5,7 @@ Lives here: frozen settings.  Must not know: pydantic, files, Twisted (``trabbit
 
 from __future__ import annotations
 
-from attrs import Factory, frozen
+from attrs import field, frozen
 
 from trabbits import __version__
 from trabbits.interfaces import IQueueAttributeRewriter, IRoutingStrategy
@@ -43,7 +43,7 @@ class SessionSettings:
     #: The least frame_max a client may ask for; the specification's frame-min-size but in tests.
     frame_min: int = FRAME_MIN_SIZE
     #: Shared by all sessions of the configuration.
-    reply_keys: ReplyKeys = Factory(ReplyKeys)
+    reply_keys: ReplyKeys = field(factory=ReplyKeys, eq=False)
     #: Shared by all sessions of the configuration.
-    announced: AnnouncedVersion = Factory(AnnouncedVersion)
+    announced: AnnouncedVersion = field(factory=AnnouncedVersion, eq=False)
     version: str = __version__
