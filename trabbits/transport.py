@@ -25,12 +25,12 @@ BUFFER_SIZE = 64 * 1024
 def writer_for(transport: Any) -> Callable[[bytes], None]:
     """The quickest way to write octets to this transport, for as long as it lives.
 
-    A transport that is not a bare TCP or UNIX socket (TLS, test doubles) has none but its own ``write``.
+    A transport that is not a bare TCP or UNIX socket (TLS, test doubles) has none but its own ``write``.  Patched
+    octets come as a bytearray, which sockets take and Twisted does not.
     """
     if isinstance(transport, Connection) and not transport.TLS:
         return _DirectWriter(transport).write
-    write: Callable[[bytes], None] = transport.write
-    return write
+    return lambda data: transport.write(bytes(data))
 
 
 class _DirectWriter:
@@ -55,7 +55,7 @@ class _DirectWriter:
             or transport._aborting
             or not transport.connected
         ):
-            transport.write(data)
+            transport.write(bytes(data))
             return
         try:
             sent = self._send(data)
@@ -63,7 +63,7 @@ class _DirectWriter:
             # It takes nothing now; or it is broken, and the reactor meets the same error where it knows what to do.
             sent = 0
         if sent != len(data):
-            transport.write(data[sent:])
+            transport.write(bytes(data[sent:]))
 
 
 def tune_transport(transport: Any) -> None:

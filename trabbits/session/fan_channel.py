@@ -152,6 +152,16 @@ class FanChannel:
             consumer.unacked -= 1
             self.unacked -= 1
 
+    def forget_unacked(self) -> None:
+        """Nothing is unacknowledged any more but what a transaction settled and has not committed."""
+        self.unacked = 0
+        for consumer in self.consumers.values():
+            consumer.unacked = 0
+        for _, (_, _, settled) in self.tx.settled if self.tx is not None else ():
+            if settled is not None:
+                settled.unacked += 1
+                self.unacked += 1
+
     def release(self) -> int:
         """Let go what the windows have room for, in order per consumer; returns how many octets that was."""
         freed = 0

@@ -17,7 +17,7 @@ from trabbits.session.confirms import Confirms
 from trabbits.session.consumers import Consumer
 from trabbits.session.declares import GENERATED_TAG, for_upstream, generated_name, named
 from trabbits.session.fan_channel import FanChannel, Transaction
-from trabbits.session.fan_settle import restored
+from trabbits.session.fan_settle import freed
 from trabbits.session.reply_keys import PREFIX as REPLY_KEY_PREFIX
 from trabbits.session.requests import REPLIES, Request
 from trabbits.wire import constants as amqp
@@ -187,9 +187,8 @@ class FanRequests:
             # Asked with a reply all the same: it tells old deliveries from new ones.
             frame = method_frame(state.number, commands.Basic.Recover(method.requeue))
         state.deliveries.clear()
-        state.unacked = 0
+        state.forget_unacked()
         for consumer in state.consumers.values():
-            consumer.unacked = 0
             if not consumer.no_ack:
                 self._relay.forget_held(consumer)
         for each in state.links.values():
@@ -232,12 +231,15 @@ class FanRequests:
                     class_id=amqp.TX_COMMIT >> 16,
                     method_id=amqp.TX_COMMIT & 0xFFFF,
                 )
+            freed(state, state.tx.settled)
             state.tx = Transaction()
         self._all(state, amqp.TX_COMMIT, frame)
+        self._relay.release(state)
 
     def _tx_rollback(self, state: FanChannel, frame: bytes) -> None:
         if state.tx is not None:
-            restored(state, state.tx.settled)
+            # What the transaction settled is the client's to settle again.
+            state.deliveries.restore(state.tx.settled)
             state.tx = Transaction()
         self._all(state, amqp.TX_ROLLBACK, frame)
 

@@ -45,9 +45,10 @@ class Settling:
         if state.tx is not None:
             state.tx.settled += found
             state.tx.links.update(entry[0] for _, entry in found)
+        else:
+            freed(state, found)
         by_link: dict[Link, list[int]] = {}
         for _, entry in found:
-            state.settled(entry)
             by_link.setdefault(entry[0], []).append(entry[1])
         for link, tags in by_link.items():
             for link_tag, many in self._spread(state, link, tags):
@@ -64,13 +65,10 @@ class Settling:
         return [(highest, True)]
 
 
-def restored(state: FanChannel, settled: list[tuple[int, Entry]]) -> None:
-    """A rollback: what the transaction settled is the client's to settle again."""
-    state.deliveries.restore(settled)
-    for _, (_, _, consumer) in settled:
-        if consumer is not None:
-            consumer.unacked += 1
-            state.unacked += 1
+def freed(state: FanChannel, settled: list[tuple[int, Entry]]) -> None:
+    """The places of these in the windows are free; what was settled in a transaction keeps its place to the commit."""
+    for _, entry in settled:
+        state.settled(entry)
 
 
 def _frame(index: int, channel: int, tag: int, multiple: bool, requeue: bool) -> bytes:
