@@ -65,7 +65,8 @@ class Pair:
         reactor.adoptStreamConnection(ours.fileno(), family, factory)
         ours.close()
         self.transport: Any = self.protocol.transport
-        self.write = writer_for(self.transport)
+        write = writer_for(self.transport)
+        self.write = lambda data: write([data])
 
     async def read(self, size: int) -> bytes:
         got = bytearray()
@@ -209,5 +210,5 @@ async def test_tuning() -> None:
 def test_a_transport_without_a_socket_is_written_to_plainly() -> None:
     transport = StringTransport()
     tune_transport(transport)
-    writer_for(transport)(b"octets")
+    writer_for(transport)([b"oct", b"ets"])
     assert transport.value() == b"octets"

@@ -56,6 +56,7 @@ class LogId(Enum):
     LINK_CLOSED_BY_UPSTREAM = ("TR205", "warn", "{upstream} at {node} closed the link: {code} {text}")
     CHANNEL_CLOSED_BY_UPSTREAM = ("TR206", "info", "{upstream} closed channel {channel}: {code} {text}")
     LINK_VIOLATION = ("TR207", "error", "{upstream} at {node} broke the protocol on channel {channel}: {code} {text}")
+    LINK_AUTHENTICATED = ("TR208", "debug", "{upstream} at {node} accepted user and password")
 
     ROUTING_FAILED = ("TR301", "error", "routing strategy {plugin} failed for exchange {exchange}, key {key}: {text}")
 

@@ -62,6 +62,18 @@ def test_a_wrong_password_is_403(target: Target) -> None:
     assert close.reply_text.startswith("ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN.")
 
 
+def test_a_wrong_password_is_told_before_tune_and_a_wrong_virtual_host_after_open(target: Target) -> None:
+    """Clients draw their conclusions from that: pika and aiormq have an exception for each."""
+    wrong_password, wrong_vhost = target.dial(), target.dial()
+    wrong_password.timeout = wrong_vhost.timeout = 15
+    wrong_password.start("guest", "wrong")
+    assert wrong_password.expect(commands.Connection.Close).reply_code == 403
+    wrong_vhost.start("guest", "guest")
+    wrong_vhost.tune()
+    wrong_vhost.open_vhost("not-there")
+    assert wrong_vhost.expect(commands.Connection.Close).reply_code == 530
+
+
 def test_pika_says_that_the_credentials_were_wrong(target: Target) -> None:
     with pytest.raises(ProbableAuthenticationError) as caught:
         target.connect(username="nobody", password="wrong")
@@ -72,9 +84,6 @@ def test_a_client_that_does_not_know_authentication_failure_close_just_loses_its
     client = target.dial()
     capabilities = {name: able for name, able in CAPABILITIES.items() if name != "authentication_failure_close"}
     client.start("guest", "wrong", {"capabilities": capabilities})
-    if target.is_proxied:
-        client.tune()
-        client.open_vhost("/")
     client.expect_socket_closed(timeout=15)
 
 
@@ -184,6 +193,41 @@ def test_a_link_that_breaks_is_320_and_named(
         again.open_channel(1)
         again.close_politely()
     eventually(lambda: not any(connections_named(node, name) for node in (rabbit_a, rabbit_b)))
+
+
+@pytest.mark.parametrize("broken", ["a", "b"])
+def test_a_link_that_breaks_while_the_client_is_waited_for_is_320_and_named(
+    trabbits: ProxyFactory, rabbit_a: RabbitNode, rabbit_b: RabbitNode, broken: str
+) -> None:
+    """Between tune and connection.open."""
+    config = fan_config(rabbit_a, rabbit_b)
+    upstream = config["upstreams"]["ab".index(broken)]
+    with Relay(upstream["address"]) as relay:
+        upstream["address"] = f"{HOST}:{relay.port}"
+        client = dial(trabbits(config))
+        client.start("guest", "guest")
+        client.expect(commands.Connection.Tune)
+        relay.cut()
+        close = client.expect(commands.Connection.Close, timeout=10)
+    assert close.reply_code == 320
+    assert f"upstream '{broken}'" in close.reply_text
+
+
+def test_a_slow_client_does_not_use_up_its_upstreams_time(
+    trabbits: ProxyFactory, rabbit_a: RabbitNode, rabbit_b: RabbitNode
+) -> None:
+    config = fan_config(rabbit_a, rabbit_b)
+    for upstream in config["upstreams"]:
+        upstream["timeout"] = "500ms"
+    client = dial(trabbits(config))
+    client.start("guest", "guest")
+    offer = client.expect(commands.Connection.Tune)
+    with pytest.raises(TimeoutError):
+        client.receive(timeout=0.8)
+    client.send(commands.Connection.TuneOk(offer.channel_max, offer.frame_max, 0))
+    client.open_vhost("/")
+    client.expect(commands.Connection.OpenOk)
+    client.close_politely()
 
 
 def test_a_node_that_dies_is_320_for_its_clients_and_comes_back(

@@ -131,8 +131,6 @@ def test_a_node_that_is_killed(
     spare_proxy.wait_for_log(event="link_lost", upstream="spare")
     refused = RawClient.dial(HOST, spare_proxy.port)
     refused.start("guest", "guest")
-    refused.tune()
-    refused.open_vhost(faults_vhost)
     assert_lost(refused.expect(commands.Connection.Close), spare_node, "refused the TCP connection")
     refused.close()
     assert len(spare_proxy.find_logs(event="link_lost", upstream="spare")) == CLIENTS

@@ -14,8 +14,8 @@ from pamqp import commands
 from tests.clients import PROTOCOL_HEADER, RawClient, eventually
 from tests.contract.target import HOST, fan_config, plain_config, unique
 from tests.faults.conftest import surprises
-from tests.faults.fake_upstream import FakeUpstream, say_nothing
-from tests.faults.vanishing import Vanishing, handshake, not_reading
+from tests.faults.fake_upstream import FakeUpstream, Script, never_open, say_nothing
+from tests.faults.vanishing import Stage, Vanishing, after_start_ok, after_tune, handshake, not_reading
 from tests.proxy import ProxyFactory, TrabbitsProcess
 from trabbits.testing.rabbitmq import RabbitNode
 
@@ -108,12 +108,15 @@ def test_a_client_that_does_not_answer(
         client.close()
 
 
-def test_while_links_are_being_opened(trabbits: ProxyFactory) -> None:
-    """The attempts are given up."""
-    with FakeUpstream(say_nothing) as silent:
+@pytest.mark.parametrize(
+    ("script", "stage"), [(say_nothing, after_start_ok), (never_open, after_tune), (never_open, handshake)]
+)
+def test_while_links_are_being_opened(trabbits: ProxyFactory, script: Script, stage: Stage) -> None:
+    """The attempts are given up, and links that wait for the client, too."""
+    with FakeUpstream(script) as silent:
         proxy = trabbits({"upstreams": [{"name": "silent", "address": silent.address, "timeout": "1h"}]})
         waiting = Vanishing.dial(proxy.port, "/")
-        handshake(waiting)
+        stage(waiting)
         eventually(lambda: silent.peers)
         proxy.send_signal(signal.SIGTERM)
         assert waiting.client.expect(commands.Connection.Close).reply_text == FAREWELL

@@ -23,16 +23,19 @@ from zope.interface import implementer
 from tests.clients import eventually
 from tests.contract.target import fan_config, plain_config
 from tests.faults.embedded import Proxy, State, reactor, resident, until
-from tests.faults.fake_upstream import FakeUpstream, say_nothing, stop_reading
+from tests.faults.fake_upstream import FakeUpstream, Script, never_open, say_nothing, stop_reading
 from tests.faults.vanishing import (
     BIG_BODY,
     ENDS,
     STAGES,
     Stage,
     Vanishing,
+    after_start_ok,
+    after_tune,
     handshake,
     not_reading,
     reset,
+    with_everything_before_tune,
     with_requests_before_open_ok,
 )
 from trabbits.testing.rabbitmq import RabbitNode
@@ -137,21 +140,32 @@ def fake_config(*upstreams: FakeUpstream) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("links", [1, 2])
-@pytest.mark.parametrize("stage", [handshake, with_requests_before_open_ok])
+@pytest.mark.parametrize(
+    ("script", "stage", "within"),
+    [
+        (say_nothing, after_start_ok, 1.0),
+        (say_nothing, with_everything_before_tune, 5.0),
+        (never_open, after_tune, 1.0),
+        (never_open, handshake, 1.0),
+        (never_open, with_requests_before_open_ok, 5.0),
+    ],
+)
 @pytest_twisted.ensureDeferred
-async def test_while_links_are_being_opened(links: int, stage: Stage, pool: ThreadPool) -> None:
+async def test_while_links_are_being_opened(
+    links: int, script: Script, stage: Stage, within: float, pool: ThreadPool
+) -> None:
     """The attempts are given up when the client goes, or at the latest when the upstreams' time is over.
 
     A client that has sent requests already is not read until the links are there, so its end is not seen before.
     """
-    with FakeUpstream(say_nothing) as silent:
+    with FakeUpstream(script) as silent:
         proxy = Proxy(fake_config(*[silent] * links))
         before = State.now()
         gone = Vanishing.dial(proxy.port, "/")
         await in_thread(pool, stage, gone)
         await until(lambda: len(silent.peers) == links, 10, lambda: silent.peers)
         reset(gone.client)
-        await proxy.nothing_is_left(before, within=1.0 if stage is handshake else 5.0)
+        await proxy.nothing_is_left(before, within=within)
         await in_thread(pool, eventually, lambda: all(peer.gone for peer in silent.peers))
         await proxy.stop()
 

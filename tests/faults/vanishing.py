@@ -103,8 +103,21 @@ def in_start_ok(gone: Vanishing) -> None:
     gone.client.send_octets(octets[:25])
 
 
-def after_tune(gone: Vanishing) -> None:
+def after_start_ok(gone: Vanishing) -> None:
+    """While the upstreams are asked who the client is."""
     gone.client.start("guest", "guest", {"capabilities": CAPABILITIES})
+
+
+def with_everything_before_tune(gone: Vanishing) -> None:
+    after_start_ok(gone)
+    gone.client.send(commands.Connection.TuneOk(100, 131072, gone.heartbeat))
+    gone.client.open_vhost(gone.vhost)
+    gone.say(commands.Channel.Open())
+
+
+def after_tune(gone: Vanishing) -> None:
+    """While its links wait for it."""
+    after_start_ok(gone)
     gone.client.tune(heartbeat=gone.heartbeat)
 
 
@@ -213,6 +226,8 @@ STAGES: list[Stage] = [
     in_the_header,
     after_start,
     in_start_ok,
+    after_start_ok,
+    with_everything_before_tune,
     after_tune,
     handshake,
     with_requests_before_open_ok,

@@ -5,12 +5,12 @@ Not covered with it: real sockets (``tests/faults``) and real links (``tests/ups
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from attrs import define, field
 from pamqp import commands, frame
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -20,9 +20,10 @@ from trabbits.frontend.client_transport import ClientTransport
 from trabbits.frontend.runner import SessionRunner
 from trabbits.log_ids import LogId
 from trabbits.plugins.key_patterns import KeyPatterns
-from trabbits.session.actions import LinkRequest
+from trabbits.session.actions import LoginRequest, VirtualHostRequest
 from trabbits.session.session import Session
 from trabbits.session.settings import SessionSettings, UpstreamSettings
+from trabbits.upstream.errors import LinkRefused, LinkUnreachable
 from trabbits.upstream.receiver import ILinkReceiver
 from trabbits.upstream.upstream import Upstream
 from trabbits.wire.constants import PROTOCOL_HEADER
@@ -73,6 +74,7 @@ class LinkDouble:
     """A link; `told` is everything that was asked of it, in order."""
 
     node: str
+    upstream: UpstreamDouble
     frame_max: int = 131072
     own_channel: int = 2047
     server_properties: dict[str, Any] = field(factory=dict)
@@ -84,6 +86,14 @@ class LinkDouble:
     #: Fires when the test says that the link is closed.
     gone: Deferred[None] = field(factory=Deferred)
     answers: list[Deferred[Any]] = field(factory=list)
+    #: Whom the link tells that it broke before it was open.
+    broken: Callable[[LinkRefused | LinkUnreachable], None] | None = None
+
+    def when_broken(self, tell: Callable[[LinkRefused | LinkUnreachable], None]) -> None:
+        self.broken = tell
+
+    def open(self, request: VirtualHostRequest, timeout: float) -> Deferred[None]:
+        return self.upstream.open_virtual_host(request)
 
     def attach(self, receiver: ILinkReceiver) -> None:
         self.receiver = receiver
@@ -91,8 +101,8 @@ class LinkDouble:
     def control_received(self, octets: bytes) -> None:
         self.control.append(octets)
 
-    def write(self, data: bytes) -> None:
-        self.sent += data
+    def write_pieces(self, pieces: Sequence[bytes]) -> None:
+        self.sent += b"".join(pieces)
 
     def pause_reading(self) -> None:
         assert self.reading
@@ -132,15 +142,27 @@ class LinkDouble:
 
 
 class UpstreamDouble:
-    """An upstream whose links open or fail when the test says so."""
+    """An upstream that accepts everybody at once, and whose links open or fail when the test says so.
+
+    What goes wrong before links are opened: ``test_openings.py``.
+    """
+
+    timeout = 5.0
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.cancelled = 0
-        self.attempts: list[Deferred[Any]] = []
-        self.requests: list[LinkRequest] = []
+        self.attempts: list[Deferred[None]] = []
+        self.logins: list[LoginRequest] = []
+        self.requests: list[VirtualHostRequest] = []
+        self.links: list[LinkDouble] = []
 
-    def open_link(self, request: LinkRequest) -> Deferred[Any]:
+    def open_link(self, request: LoginRequest) -> Deferred[Any]:
+        self.logins.append(request)
+        self.links.append(LinkDouble(f"{self.name}.example:5672", self))
+        return succeed(self.links[-1])
+
+    def open_virtual_host(self, request: VirtualHostRequest) -> Deferred[None]:
         self.requests.append(request)
 
         def cancel(_: Deferred[Any]) -> None:
@@ -151,9 +173,8 @@ class UpstreamDouble:
 
     def opens(self) -> LinkDouble:
         """The latest attempt succeeds."""
-        link = LinkDouble(f"{self.name}.example:5672")
-        self.attempts[-1].callback(link)
-        return link
+        self.attempts[-1].callback(None)
+        return self.links[-1]
 
 
 class Surroundings:

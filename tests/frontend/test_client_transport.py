@@ -46,10 +46,10 @@ def test_reading_stops_and_goes_on() -> None:
 def test_closing_tells_the_client_that_nothing_follows_and_reads_on() -> None:
     """A reset would throw away what the client has not read; so its octets are read until its own end, or a bound."""
     wrapped = Wrapped()
-    wrapped.client.write(b"the reason")
+    wrapped.client.write([b"the reason"])
     wrapped.client.pause_reading()
     wrapped.client.close(within=2.0)
-    wrapped.client.write(b"too late")
+    wrapped.client.write([b"too late"])
     assert wrapped.transport.value() == b"the reason"
     assert wrapped.transport.half_closed
     assert wrapped.transport.reading
@@ -82,7 +82,7 @@ def test_the_clients_own_end_leaves_no_timer() -> None:
 def test_after_the_end_nothing_is_done() -> None:
     wrapped = Wrapped()
     wrapped.client.gone()
-    wrapped.client.write(b"to nobody")
+    wrapped.client.write([b"to nobody"])
     wrapped.client.resume_reading()
     wrapped.client.close(within=1.0)
     assert wrapped.transport.value() == b""
@@ -95,7 +95,7 @@ def test_abort() -> None:
     wrapped = Wrapped()
     wrapped.client.abort()
     assert wrapped.transport.aborted
-    wrapped.client.write(b"to nobody")
+    wrapped.client.write([b"to nobody"])
     assert wrapped.transport.value() == b""
     closing = Wrapped()
     closing.client.close(within=1.0)
@@ -117,7 +117,7 @@ class Encrypted(StringTransport):
 def test_a_transport_that_cannot_be_half_closed() -> None:
     transport = Encrypted()
     wrapped = Wrapped(transport)
-    wrapped.client.write(b"bye")
+    wrapped.client.write([b"bye"])
     wrapped.client.close(within=1.0)
     assert transport.value() == b"bye"
     assert transport.disconnecting

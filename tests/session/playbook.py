@@ -98,8 +98,14 @@ class Playbook:
         for name in self.links:
             self.link(name, *frames)
 
+    def log_in(self, *names: str, properties: dict[str, Any] | None = None) -> None:
+        """These upstreams (all of them if none is named) accept user and password."""
+        for name in names or self.upstreams:
+            node = f"{name}.example:5672"
+            self.do(lambda: self.session.link_authenticated(name, node, properties or {}))  # noqa: B023 - called at once
+
     def link_opens(self, name: str, frame_max: int = 131072, own_channel: int = OWN_CHANNEL) -> None:
-        """An upstream accepts the client."""
+        """An upstream opens the virtual host."""
 
         def opens() -> None:
             self.links[name] = self.session.link_opened(name, f"{name}.example:5672", frame_max, own_channel)
@@ -160,7 +166,7 @@ class Playbook:
 
     def expect_log(self, *ids: LogId) -> None:
         """These entries, and no others, were logged since the last time."""
-        assert [entry for entry, _ in self.logged] == list(ids), self._story()
+        assert [entry for entry, _ in self.logged] == list(ids), self.story()
         self.logged.clear()
 
     def skip(self) -> None:
@@ -177,6 +183,12 @@ class Playbook:
         """The frames that a sink ("client", or a link's name) was sent, taken as expected."""
         return self._left.pop(sink, [])
 
+    def taken_actions(self) -> list[str]:
+        """What the session asked for, taken as expected."""
+        taken = self._left_actions[:]
+        self._left_actions.clear()
+        return taken
+
     def messages(self, sink: str) -> list[tuple[int, Any, bytes]]:
         """All messages that a sink was ever sent, as (channel, method, body)."""
         return self._followers[sink].messages if sink in self._followers else []
@@ -190,6 +202,8 @@ class Playbook:
         self.client(PROTOCOL_HEADER)
         self.skip()
         self.client(on(0, start_ok))
+        self.skip()
+        self.log_in()
         self.skip()
         self.client(on(0, Connection.TuneOk(channel_max, frame_max, heartbeat), Connection.Open("/")))
         self.skip()
@@ -230,20 +244,21 @@ class Playbook:
         try:
             self._followers.setdefault(sink, Follower()).follow(frames)
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{self._story()}") from None
+            raise AssertionError(f"{error}\n{self.story()}") from None
 
     def _expect(self, sink: str, octets: bytes) -> None:
         expected, sent = split(octets), self._left.pop(sink, [])
         if expected != sent:
             self._compare(sink, list(map(describe, expected)), list(map(describe, sent)))
-            raise AssertionError(f"to {sink}: {expected} expected, {sent} sent\n{self._story()}")
+            raise AssertionError(f"to {sink}: {expected} expected, {sent} sent\n{self.story()}")
 
     def _compare(self, what: str, expected: list[str], sent: list[str]) -> None:
         if expected != sent:
             difference = "\n".join(difflib.ndiff(expected, sent))
-            raise AssertionError(f"to {what} (- expected, + sent):\n{difference}\n{self._story()}")
+            raise AssertionError(f"to {what} (- expected, + sent):\n{difference}\n{self.story()}")
 
-    def _story(self) -> str:
+    def story(self) -> str:
+        """What happened last, for people."""
         return "what happened:\n" + "\n".join(f"  {line}" for line in self._trace[-40:])
 
 
@@ -261,7 +276,7 @@ def _shown(action: actions.Action) -> str:
             return f"{name} {action.link.name} {action.secret} {action.reason}"
         case actions.CloseLink() | actions.PauseLink() | actions.ResumeLink():
             return f"{name} {action.link.name}"
-        case actions.OpenLinks():
+        case actions.OpenLinks() | actions.OpenVirtualHost():
             return f"{name} {action.request}"
         case _:
             return name

@@ -1,7 +1,7 @@
 """The negotiation, from the protocol header to connection.open.
 
 Covered: every state with every method, headers in any form, both mechanisms, what is agreed, what upstreams are given.
-Not covered here: what upstreams answer (test_connecting.py).
+Not covered here: what upstreams answer (test_connecting.py, test_login.py).
 """
 
 from __future__ import annotations
@@ -32,19 +32,33 @@ from trabbits.wire.table import encode_table
 pytestmark = pytest.mark.filterwarnings("ignore:This command is deprecated")
 
 START_OK = Connection.StartOk({}, "PLAIN", "\0user\0secret", "en_US")
-CLOSING = ("CancelTimer handshake", "CancelTimer heartbeat", "SetTimer close 1")
+TUNE_OK = Connection.TuneOk(2046, 131072, 0)
 
 
 def in_state(play: Playbook, state: State) -> None:
     """Bring a fresh session into this state."""
-    steps = {
-        State.START: [PROTOCOL_HEADER],
-        State.TUNE: [PROTOCOL_HEADER, on(0, START_OK)],
-        State.OPEN: [PROTOCOL_HEADER, on(0, START_OK), on(0, Connection.TuneOk(2046, 131072, 0))],
-    }
-    for step in steps[state]:
-        play.client(step)
+    play.client(PROTOCOL_HEADER)
+    if state is not State.START:
         play.skip()
+        play.client(on(0, START_OK))
+    if state in (State.TUNE, State.OPEN):
+        play.skip()
+        play.log_in()
+    if state is State.OPEN:
+        play.skip()
+        play.client(on(0, TUNE_OK))
+    play.skip()
+
+
+def giving_up(state: State) -> tuple[str, ...]:
+    """What the end begins with: there may be links after start-ok."""
+    links = ("CancelLinks",) if state is not State.START else ()
+    return (*links, "CancelTimer handshake", "CancelTimer heartbeat")
+
+
+def closing(state: State) -> tuple[str, ...]:
+    """What the session asks for when it closes the client's connection in this state."""
+    return (*giving_up(state), "SetTimer close 1")
 
 
 def test_the_whole_negotiation(fresh: Opening) -> None:
@@ -61,19 +75,23 @@ def test_the_whole_negotiation(fresh: Opening) -> None:
     assert "trabbits" in str(announced.server_properties["information"])
     assert announced.server_properties["capabilities"] == CAPABILITIES
     play.client(on(0, START_OK))
+    login = (
+        "LoginRequest(mechanism='PLAIN', username='user', client_properties="
+        "{'trabbits_client_address': '192.0.2.1:50000', 'trabbits_session': 'proxy-1'}, locale='en_US')"
+    )
+    play.expect_actions("CancelTimer handshake", f"OpenLinks {login}")
+    play.log_in("b")
+    play.log_in("a")
     play.expect_client(on(0, Connection.Tune(2046, 131072, 30)))
+    play.expect_actions("SetTimer handshake 5")
     play.client(on(0, Connection.TuneOk(100, 8192, 20)))
     play.expect_actions("SetTimer heartbeat 10")
     play.client(on(0, Connection.Open("vhost")))
-    request = (
-        "LinkRequest(virtual_host='vhost', mechanism='PLAIN', username='user', client_properties="
-        "{'trabbits_client_address': '192.0.2.1:50000', 'trabbits_session': 'proxy-1'}, locale='en_US', "
-        "frame_max=8192, channel_max=100, heartbeat=20)"
-    )
-    play.expect_actions("CancelTimer handshake", f"OpenLinks {request}")
+    request = "VirtualHostRequest(virtual_host='vhost', frame_max=8192, channel_max=100, heartbeat=20)"
+    play.expect_actions("CancelTimer handshake", f"OpenVirtualHost {request}")
     assert play.session.phase is Phase.CONNECTING
     assert (play.session.user, play.session.virtual_host) == ("user", "vhost")
-    play.expect_log(LogId.CLIENT_CONNECTED)
+    play.expect_log(LogId.CLIENT_CONNECTED, LogId.LINK_AUTHENTICATED, LogId.LINK_AUTHENTICATED)
 
 
 @pytest.mark.parametrize("state", TRANSITIONS)
@@ -92,16 +110,17 @@ def test_every_method_in_every_state(state: State, index: int, fresh: Opening) -
     play.client(on(0, samples[index]) if index in samples else frame(1, 0, index.to_bytes(4, "big")))
     if index == amqp.CONNECTION_CLOSE:
         play.expect_client(on(0, Connection.CloseOk()))
-        play.expect_actions("CancelTimer handshake", "CancelTimer heartbeat", "CancelTimer close", "CloseClient")
+        play.expect_actions(*giving_up(state), "CancelTimer close", "CloseClient")
     elif index == expected:
-        assert play.session.phase is (Phase.CONNECTING if index == amqp.CONNECTION_OPEN else Phase.HANDSHAKE)
+        after = {State.START: Phase.AUTHENTICATING, State.TUNE: Phase.TUNING, State.OPEN: Phase.CONNECTING}
+        assert play.session.phase is after[state]
         play.skip()
     else:
         wrong = f"CHANNEL_ERROR - unexpected method {name_of(index)}, expected {state.value}"
         play.expect_client(connection_close(504, wrong, METHODS[index].frame_class))
         # What it sent may be the very answer that is waited for now.
         answered = ("CancelTimer close", "CloseClient") if index == amqp.CONNECTION_CLOSE_OK else ()
-        play.expect_actions(*CLOSING, *answered)
+        play.expect_actions(*closing(state), *answered)
         play.expect_log(LogId.CLIENT_VIOLATION, LogId.CLIENT_CLOSED)
 
 
@@ -120,24 +139,41 @@ def test_channels_have_no_place_in_it(state: State, fresh: Opening) -> None:
     play.client(publish(3, "k", b"x"))
     text = "UNEXPECTED_FRAME - basic.publish on channel 3 before the connection is open"
     play.expect_client(connection_close(505, text, commands.Basic.Publish))
-    play.expect_actions(*CLOSING)
+    play.expect_actions(*closing(state))
 
 
-@pytest.mark.parametrize("state", TRANSITIONS)
-def test_octets_may_come_one_by_one(state: State, fresh: Opening) -> None:
+def test_octets_may_come_one_by_one(fresh: Opening) -> None:
     play = fresh()
-    everything = PROTOCOL_HEADER + on(0, START_OK, Connection.TuneOk(2046, 131072, 0), Connection.Open("/"))
-    for at in range(len(everything)):
-        play.client(everything[at : at + 1])
+    for part in (PROTOCOL_HEADER, on(0, START_OK), on(0, TUNE_OK, Connection.Open("/"))):
+        for at in range(len(part)):
+            play.client(part[at : at + 1])
+            play.skip()
+        if play.session.phase is Phase.AUTHENTICATING:
+            play.log_in()
+            play.skip()
+    assert play.session.phase is Phase.CONNECTING
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_everything_may_come_at_once(size: int, fresh: Opening) -> None:
+    """What comes before its time is read when that has come."""
+    play = fresh("a", "b")
+    octets = PROTOCOL_HEADER + on(0, START_OK, TUNE_OK, Connection.Open("/")) + on(1, Channel.Open())
+    for at in range(0, len(octets), size):
+        play.client(octets[at : at + size])
         play.skip()
+    assert play.session.client_scanner.stalled
+    play.log_in("a")
+    play.log_in("b")
+    play.expect_client(on(0, Connection.Tune(2046, 131072, 60)))
+    request = "VirtualHostRequest(virtual_host='/', frame_max=131072, channel_max=2046, heartbeat=0)"
+    play.expect_actions("SetTimer handshake 5", "CancelTimer handshake", f"OpenVirtualHost {request}")
     assert play.session.phase is Phase.CONNECTING
-
-
-def test_everything_may_come_at_once(fresh: Opening) -> None:
-    play = fresh()
-    play.client(PROTOCOL_HEADER, on(0, START_OK, Connection.TuneOk(2046, 131072, 0), Connection.Open("/")))
-    play.skip()
-    assert play.session.phase is Phase.CONNECTING
+    assert play.session.client_scanner.stalled
+    play.link_opens("a")
+    play.link_opens("b")
+    play.expect_client(on(0, Connection.OpenOk()))
+    play.expect_links(on(1, Channel.Open()))
 
 
 @pytest.mark.parametrize(
@@ -192,14 +228,25 @@ def test_the_timer_means_nothing_once_it_is_over(opened: Opening) -> None:
     play.do(lambda: play.session.timer_fired("handshake"))
 
 
-@pytest.mark.parametrize("state", TRANSITIONS)
+@pytest.mark.parametrize("state", [State.TUNE, State.OPEN])
+def test_a_client_that_falls_silent_after_the_login_is_dropped(state: State, fresh: Opening) -> None:
+    """And the links that wait for it with it."""
+    play = fresh("a", "b")
+    in_state(play, state)
+    play.do(lambda: play.session.timer_fired("handshake"))
+    play.expect_actions(*giving_up(state), "CloseClient")
+    play.expect_log(LogId.HANDSHAKE_TIMEOUT)
+    play.client(on(0, TUNE_OK))
+
+
+@pytest.mark.parametrize("state", [*TRANSITIONS, State.LOGIN])
 def test_closing_in_the_middle_of_it(state: State, fresh: Opening) -> None:
     """As when the proxy shuts down: the client hears why."""
     play = fresh()
     in_state(play, state)
     play.do(lambda: play.session.close(320, "CONNECTION_FORCED - shutting down"))
     play.expect_client(connection_close(320, "CONNECTION_FORCED - shutting down"))
-    play.expect_actions(*CLOSING)
+    play.expect_actions(*closing(state))
     play.client(on(0, Connection.CloseOk()))
     play.expect_actions("CancelTimer close", "CloseClient")
 
@@ -285,14 +332,14 @@ def test_client_properties_reach_the_upstreams(fresh: Opening) -> None:
     """With the client's address and the session added, so that the broker's own tools show who it is."""
     play = fresh()
     properties: Any = {"product": "p", "capabilities": {"basic.nack": True}, "trabbits_session": "a lie"}
-    play.client(PROTOCOL_HEADER, on(0, Connection.StartOk(properties, "PLAIN", "\0user\0secret")))
+    play.client(PROTOCOL_HEADER)
     play.skip()
-    play.client(on(0, Connection.TuneOk(1, 4096, 0), Connection.Open("/")))
+    play.client(on(0, Connection.StartOk(properties, "PLAIN", "\0user\0secret")))
     play.expect_actions(
         "CancelTimer handshake",
-        "OpenLinks LinkRequest(virtual_host='/', mechanism='PLAIN', username='user', client_properties="
+        "OpenLinks LoginRequest(mechanism='PLAIN', username='user', client_properties="
         "{'capabilities': {'basic.nack': True}, 'product': 'p', 'trabbits_session': 'proxy-1', "
-        "'trabbits_client_address': '192.0.2.1:50000'}, locale='en_US', frame_max=4096, channel_max=1, heartbeat=0)",
+        "'trabbits_client_address': '192.0.2.1:50000'}, locale='en_US')",
     )
     assert play.session.client_capabilities == {"basic.nack": True}
 
@@ -323,7 +370,7 @@ def test_limits_that_were_not_offered(tune_ok: commands.Connection.TuneOk, text:
     in_state(play, State.TUNE)
     play.client(method_frame(0, tune_ok))
     play.expect_client(connection_close(530, f"NOT_ALLOWED - negotiated {text}", Connection.TuneOk))
-    play.expect_actions(*CLOSING)
+    play.expect_actions(*closing(State.TUNE))
 
 
 @pytest.mark.parametrize(("channel_max", "frame_max"), [(2046, 131072), (1, 4096)])

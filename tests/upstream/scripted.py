@@ -17,21 +17,20 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from trabbits.session.actions import LinkRequest
+from trabbits.session.actions import LoginRequest, VirtualHostRequest
 from trabbits.upstream.protocol import LinkProtocol
 from trabbits.wire.constants import PROTOCOL_HEADER
 
-REQUEST = LinkRequest(
-    virtual_host="/",
+LOGIN = LoginRequest(
     mechanism="PLAIN",
     username="guest",
     password="guest",
     client_properties={"product": "test", "capabilities": {"basic.nack": True}},
     locale="en_US",
-    frame_max=131072,
-    channel_max=2046,
-    heartbeat=60,
 )
+VIRTUAL_HOST = VirtualHostRequest(virtual_host="/", frame_max=131072, channel_max=2046, heartbeat=60)
+#: Seconds that opening the virtual host may take.
+TIMEOUT = 7.0
 
 START = frame.marshal(commands.Connection.Start(server_properties={"product": "Scripted"}), 0)
 OPEN_OK = frame.marshal(commands.Connection.OpenOk(), 0)
@@ -119,16 +118,32 @@ class Receiver:
 
 
 class ScriptedLink:
-    """A link whose other end is the test."""
+    """A link whose other end is the test.  `changes` are to `LOGIN` or `VIRTUAL_HOST`.
 
-    def __init__(self, **changes: Any) -> None:
+    Unless `waits`, the virtual host is opened as soon as the login is through.
+    """
+
+    def __init__(self, *, waits: bool = False, **changes: Any) -> None:
         self.clock = Clock()
         self.transport = SocketDouble()
-        self.link = LinkProtocol(evolve(REQUEST, **changes), "primary", "localhost:5672", self.clock)
+        to_login = {name: changes.pop(name) for name in list(changes) if hasattr(LOGIN, name)}
+        self.request = evolve(VIRTUAL_HOST, **changes)
+        self.link = LinkProtocol(evolve(LOGIN, **to_login), "primary", "localhost:5672", self.clock)
         self.link.makeConnection(self.transport)
+        #: What the handshake came to, as far as it was asked for.
         self.opened: list[Any] = []
-        self.handshake = Deferred.fromCoroutine(self.link.handshake())
+        self.handshake: Deferred[Any] = Deferred.fromCoroutine(self.link.log_in())
+        if not waits:
+            self.handshake.addCallback(lambda _: self.link.open(self.request, TIMEOUT))
         self.handshake.addBoth(self.opened.append)
+
+    def go_on(self) -> ScriptedLink:
+        """Open the virtual host, which was waited with."""
+        assert self.opened == [None]
+        self.opened.clear()
+        self.handshake = self.link.open(self.request, TIMEOUT)
+        self.handshake.addBoth(self.opened.append)
+        return self
 
     def aborted(self) -> bool:
         return self.transport.aborted

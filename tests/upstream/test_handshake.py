@@ -6,14 +6,17 @@ from typing import Any
 
 import pytest
 from pamqp import commands
+from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectionLost
 
 from tests.upstream.scripted import (
     CLOSE_OK,
+    FORCED,
     HEARTBEAT,
+    LOGIN,
     OPEN_OK,
-    REQUEST,
     START,
+    TIMEOUT,
     ScriptedLink,
     in_sevens,
     method,
@@ -43,6 +46,23 @@ def test_opens_whatever_the_chunking(cut: Any) -> None:
     link = scripted.link
     assert (link.frame_max, link.channel_max, link.own_channel, link.heartbeat) == (131072, 2047, 2047, 60)
     assert link.server_properties == {"product": "Scripted"}
+
+
+@CHUNKINGS
+def test_waits_for_the_client_after_tune(cut: Any) -> None:
+    scripted = ScriptedLink(waits=True)
+    scripted.transport.clear()
+    scripted.feed(START, tune(), HEARTBEAT, cut=cut)
+    assert scripted.opened == [None]
+    assert scripted.link.server_properties == {"product": "Scripted"}
+    assert [type(sent) for sent in scripted.sent()] == [commands.Connection.StartOk]
+    scripted.tick(1000)
+    assert scripted.clock.getDelayedCalls() == [], "nobody expects heartbeats yet"
+    scripted.go_on()
+    assert [type(sent) for sent in scripted.sent()] == [commands.Connection.TuneOk, commands.Connection.Open]
+    assert scripted.opened == []
+    scripted.feed(OPEN_OK, cut=cut)
+    assert scripted.opened == [None]
 
 
 def test_client_properties_keep_their_capabilities_and_ask_for_a_spoken_refusal() -> None:
@@ -93,7 +113,7 @@ def test_tune(ours: tuple[int, int, int], theirs: tuple[int, int, int], agreed: 
     scripted = ScriptedLink(channel_max=ours[0], frame_max=ours[1], heartbeat=ours[2])
     scripted.transport.clear()
     scripted.feed(START, tune(*theirs))
-    tune_ok = scripted.sent()[1]
+    _, tune_ok, _ = scripted.sent()
     assert (tune_ok.channel_max, tune_ok.frame_max, tune_ok.heartbeat) == agreed
     link = scripted.link
     assert (link.channel_max, link.frame_max, link.heartbeat) == agreed
@@ -139,6 +159,7 @@ GARBAGE = {
     "tune first": tune(),
     "start twice": START + START,
     "tune twice": START + tune() + tune(),
+    "open-ok before tune": START + OPEN_OK,
     "tiny frame_max": START + tune(frame_max=100),
     "secure": START + method(commands.Connection.Secure("more")),
     "open-ok first": OPEN_OK,
@@ -192,6 +213,121 @@ def test_a_cancelled_handshake_leaves_nothing(before: tuple[bytes, ...]) -> None
     scripted.link.abort()
     assert scripted.aborted()
     scripted.lose()
+    assert isinstance(scripted.error(), CancelledError | LinkUnreachable)
+    assert scripted.clock.getDelayedCalls() == []
+
+
+def test_opening_the_virtual_host_is_bounded() -> None:
+    scripted = ScriptedLink(heartbeat=1000).feed(START, tune())
+    scripted.tick(TIMEOUT - 1)
+    assert scripted.opened == []
+    scripted.tick(1)
+    error = scripted.error()
+    assert isinstance(error, LinkUnreachable)
+    assert error.text == (
+        "upstream 'primary' (localhost:5672) did not finish the AMQP handshake within 7s: no connection.open-ok"
+    )
+    assert scripted.aborted()
+    scripted.lose()
+    assert scripted.clock.getDelayedCalls() == []
+
+
+def test_cancelling_the_opening_of_the_virtual_host_aborts() -> None:
+    scripted = ScriptedLink(waits=True).feed(START, tune()).go_on()
+    scripted.handshake.cancel()
+    assert isinstance(scripted.error(), CancelledError)
+    assert scripted.aborted()
+    scripted.feed(OPEN_OK).lose()
+    assert scripted.clock.getDelayedCalls() == []
+
+
+# Between login and opening, while the client is waited for
+
+
+def broken(scripted: ScriptedLink) -> list[LinkRefused | LinkUnreachable]:
+    """What is told about a link that nobody has opened yet."""
+    told: list[LinkRefused | LinkUnreachable] = []
+    scripted.link.when_broken(told.append)
+    return told
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_link_that_is_lost_while_the_client_is_waited_for(late: bool) -> None:
+    scripted = ScriptedLink(waits=True).feed(START, tune())
+    told = [] if late else broken(scripted)
+    scripted.lose()
+    (error,) = broken(scripted) if late else told
+    assert isinstance(error, LinkUnreachable)
+    assert error.text == (
+        "upstream 'primary' (localhost:5672) closed the connection before the client had opened a virtual host"
+    )
+    assert scripted.clock.getDelayedCalls() == []
+
+
+def test_a_link_that_is_closed_while_the_client_is_waited_for() -> None:
+    scripted = ScriptedLink(waits=True).feed(START, tune())
+    told = broken(scripted)
+    scripted.transport.clear()
+    scripted.feed(FORCED)
+    assert [type(sent) for sent in scripted.sent()] == [commands.Connection.CloseOk]
+    assert scripted.transport.disconnecting
+    assert not scripted.aborted()
+    scripted.lose()
+    (error,) = told
+    assert isinstance(error, LinkRefused)
+    assert (error.code, error.text) == (320, "CONNECTION_FORCED - bye")
+    assert scripted.clock.getDelayedCalls() == []
+
+
+@CHUNKINGS
+def test_garbage_while_the_client_is_waited_for(cut: Any) -> None:
+    scripted = ScriptedLink(waits=True).feed(START, tune())
+    told = broken(scripted)
+    scripted.feed(b"HTTP/1.1 400 Bad Request\r\n\r\n", cut=cut)
+    assert scripted.aborted()
+    scripted.lose()
+    (error,) = told
+    assert "does not speak AMQP 0-9-1" in error.text
+
+
+@pytest.mark.parametrize("end", ["abort", "close"])
+def test_nothing_is_told_about_a_link_that_we_gave_up(end: str) -> None:
+    scripted = ScriptedLink(waits=True).feed(START, tune())
+    told = broken(scripted)
+    if end == "abort":
+        scripted.link.abort()
+    else:
+        scripted.link.close_link(5)
+    assert scripted.aborted()
+    scripted.feed(FORCED).lose()
+    assert told == []
+    assert scripted.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("end", ["lose", "forced"])
+def test_a_link_that_has_ended_cannot_be_opened(end: str) -> None:
+    scripted = ScriptedLink(waits=True).feed(START, tune())
+    if end == "forced":
+        scripted.feed(FORCED)
+    else:
+        scripted.lose()
+    scripted.go_on()
+    assert isinstance(scripted.error(), LinkRefused if end == "forced" else LinkUnreachable)
+    if end == "forced":
+        scripted.lose()
+    assert scripted.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("end", ["lose", "forced"])
+def test_what_breaks_while_the_virtual_host_is_opened_is_told_once(end: str) -> None:
+    scripted = ScriptedLink(waits=True).feed(START, tune())
+    told = broken(scripted)
+    scripted.go_on()
+    if end == "forced":
+        scripted.feed(FORCED)
+    scripted.lose()
+    assert isinstance(scripted.error(), LinkRefused if end == "forced" else LinkUnreachable)
+    assert told == []
     assert scripted.clock.getDelayedCalls() == []
 
 
@@ -208,4 +344,4 @@ def test_heartbeats_of_the_upstream_may_come_between() -> None:
 
 
 def test_the_password_is_not_shown() -> None:
-    assert "guest'" not in repr(REQUEST).replace("username='guest'", "")
+    assert "guest'" not in repr(LOGIN).replace("username='guest'", "")

@@ -14,8 +14,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.task import deferLater
 
 from tests.rabbitmq import NodeFactory
-from tests.upstream.scripted import HEARTBEAT, REQUEST, Receiver
-from trabbits.session.actions import LinkRequest
+from tests.upstream.scripted import HEARTBEAT, LOGIN, VIRTUAL_HOST, Receiver
 from trabbits.testing.rabbitmq import RabbitNode
 from trabbits.upstream.errors import LinkRefused, LinkUnreachable, RequestFailed, RequestRefused
 from trabbits.upstream.protocol import LinkProtocol
@@ -28,12 +27,16 @@ def upstream_of(node: RabbitNode, timeout: float = 10) -> Upstream:
     return Upstream("primary", node.address, timeout, reactor)
 
 
-def request_for(vhost: str, **changes: Any) -> LinkRequest:
-    return evolve(REQUEST, virtual_host=vhost, **changes)
+async def opened(upstream: Upstream, vhost: str, **changes: Any) -> LinkProtocol:
+    """A link that went through the whole handshake; `changes` are to `LOGIN` or `VIRTUAL_HOST`."""
+    to_login = {name: changes.pop(name) for name in list(changes) if hasattr(LOGIN, name)}
+    link = await upstream.open_link(evolve(LOGIN, **to_login))
+    await link.open(evolve(VIRTUAL_HOST, virtual_host=vhost, **changes), upstream.timeout)
+    return link
 
 
-async def attached(node: RabbitNode, request: LinkRequest) -> tuple[LinkProtocol, Receiver]:
-    link = await upstream_of(node).open_link(request)
+async def attached(node: RabbitNode, vhost: str, **changes: Any) -> tuple[LinkProtocol, Receiver]:
+    link = await opened(upstream_of(node), vhost, **changes)
     receiver = Receiver(link)
     link.attach(receiver)
     return link, receiver
@@ -73,7 +76,7 @@ def published(queue: str, body: bytes) -> bytes:
 @pytest.mark.parametrize("mechanism", ["PLAIN", "AMQPLAIN"])
 @pytest_twisted.ensureDeferred
 async def test_opens(rabbit_a: RabbitNode, vhost: str, mechanism: str) -> None:
-    link = await upstream_of(rabbit_a).open_link(request_for(vhost, mechanism=mechanism, channel_max=100, heartbeat=7))
+    link = await opened(upstream_of(rabbit_a), vhost, mechanism=mechanism, channel_max=100, heartbeat=7)
     assert link.server_properties["product"] == "RabbitMQ"
     assert (link.channel_max, link.own_channel, link.frame_max, link.heartbeat) == (101, 101, 131072, 7)
     assert (link.upstream_name, link.node) == ("primary", rabbit_a.address)
@@ -81,22 +84,29 @@ async def test_opens(rabbit_a: RabbitNode, vhost: str, mechanism: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "code", "text", "method"),
+    "changes",
     [
-        ({"password": "wrong"}, 403, "ACCESS_REFUSED - Login was refused", (0, 0)),
-        ({"username": "jürgen", "mechanism": "AMQPLAIN"}, 403, "ACCESS_REFUSED - Login was refused", (0, 0)),
-        ({"virtual_host": "missing"}, 530, "NOT_ALLOWED - vhost missing not found", (10, 40)),
+        {"password": "wrong"},
+        {"username": "jürgen", "mechanism": "AMQPLAIN"},
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_is_refused(
-    rabbit_a: RabbitNode, vhost: str, changes: dict[str, Any], code: int, text: str, method: tuple[int, int]
-) -> None:
+async def test_a_login_is_refused(rabbit_a: RabbitNode, changes: dict[str, Any]) -> None:
     with pytest.raises(LinkRefused) as caught:
-        await upstream_of(rabbit_a).open_link(evolve(request_for(vhost), **changes))
+        await upstream_of(rabbit_a).open_link(evolve(LOGIN, **changes))
     error = caught.value
-    assert (error.code, error.class_id, error.method_id) == (code, *method)
-    assert error.text.startswith(text)
+    assert (error.code, error.class_id, error.method_id) == (403, 0, 0)
+    assert error.text.startswith("ACCESS_REFUSED - Login was refused")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_virtual_host_is_refused(rabbit_a: RabbitNode) -> None:
+    link = await upstream_of(rabbit_a).open_link(LOGIN)
+    with pytest.raises(LinkRefused) as caught:
+        await link.open(evolve(VIRTUAL_HOST, virtual_host="missing"), 10)
+    error = caught.value
+    assert (error.code, error.class_id, error.method_id) == (530, 10, 40)
+    assert error.text.startswith("NOT_ALLOWED - vhost missing not found")
 
 
 @pytest_twisted.ensureDeferred
@@ -105,7 +115,7 @@ async def test_a_virtual_host_that_the_user_may_not_enter(rabbit_a: RabbitNode, 
     rabbit_a.management.add_user("stranger", "secret")
     try:
         with pytest.raises(LinkRefused) as caught:
-            await upstream_of(rabbit_a).open_link(request_for(vhost, username="stranger", password="secret"))
+            await opened(upstream_of(rabbit_a), vhost, username="stranger", password="secret")
     finally:
         rabbit_a.management.delete_user("stranger")
     assert caught.value.code == 530
@@ -114,7 +124,7 @@ async def test_a_virtual_host_that_the_user_may_not_enter(rabbit_a: RabbitNode, 
 
 @pytest_twisted.ensureDeferred
 async def test_channel_1_is_the_receivers(rabbit_a: RabbitNode, vhost: str) -> None:
-    link, receiver = await attached(rabbit_a, request_for(vhost))
+    link, receiver = await attached(rabbit_a, vhost)
     link.write(frame.marshal(commands.Channel.Open(), 1) + frame.marshal(commands.Queue.Declare(queue="q"), 1))
     await until(lambda: len(answers(receiver)) == 2)
     body = b"x" * 100_000
@@ -129,7 +139,7 @@ async def test_channel_1_is_the_receivers(rabbit_a: RabbitNode, vhost: str) -> N
 
 @pytest_twisted.ensureDeferred
 async def test_requests_of_our_own(rabbit_a: RabbitNode, vhost: str) -> None:
-    link, receiver = await attached(rabbit_a, request_for(vhost))
+    link, receiver = await attached(rabbit_a, vhost)
     with pytest.raises(RequestRefused) as caught:
         await link.count_messages("grün", 5)
     assert caught.value.code == 404
@@ -153,14 +163,14 @@ async def test_requests_of_our_own(rabbit_a: RabbitNode, vhost: str) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_close_link_lets_what_was_written_arrive(rabbit_a: RabbitNode, vhost: str) -> None:
-    link, _ = await attached(rabbit_a, request_for(vhost))
+    link, _ = await attached(rabbit_a, vhost)
     link.write(frame.marshal(commands.Channel.Open(), 1) + frame.marshal(commands.Queue.Declare(queue="q"), 1))
     link.write(published("q", b"x" * 50_000) * 100)
     link.pause_reading()
     started = time.monotonic()
     await link.close_link(10)
     assert time.monotonic() - started < 9
-    other, _ = await attached(rabbit_a, request_for(vhost))
+    other, _ = await attached(rabbit_a, vhost)
     assert await other.count_messages("q", 5) == 100
     await other.close_link(5)
 
@@ -168,7 +178,7 @@ async def test_close_link_lets_what_was_written_arrive(rabbit_a: RabbitNode, vho
 @pytest.mark.parametrize("before_attach", [True, False])
 @pytest_twisted.ensureDeferred
 async def test_a_forced_close_is_told_with_320(rabbit_a: RabbitNode, vhost: str, before_attach: bool) -> None:
-    link = await upstream_of(rabbit_a).open_link(request_for(vhost))
+    link = await opened(upstream_of(rabbit_a), vhost)
     receiver = Receiver(link)
     if not before_attach:
         link.attach(receiver)
@@ -187,13 +197,13 @@ async def test_a_forced_close_is_told_with_320(rabbit_a: RabbitNode, vhost: str,
 @pytest_twisted.ensureDeferred
 async def test_a_node_that_freezes_and_dies(rabbit_node: NodeFactory) -> None:
     node = rabbit_node("frozen", plugins=())
-    link, receiver = await attached(node, request_for("/", heartbeat=1))
-    healthy, closing = await attached(node, request_for("/"))
+    link, receiver = await attached(node, "/", heartbeat=1)
+    healthy, closing = await attached(node, "/")
     node.pause()
 
     upstream = upstream_of(node, timeout=0.5)
     with pytest.raises(LinkUnreachable) as unreachable:
-        await upstream.open_link(REQUEST)
+        await upstream.open_link(LOGIN)
     assert unreachable.value.text == (
         f"upstream 'primary' ({node.address}) did not finish the AMQP handshake within 0.5s: no connection.start"
     )
@@ -210,7 +220,7 @@ async def test_a_node_that_freezes_and_dies(rabbit_node: NodeFactory) -> None:
     assert link.disconnected is not healthy.disconnected
 
     node.resume()
-    dying, told = await attached(node, request_for("/"))
+    dying, told = await attached(node, "/")
     node.kill()
     await until(lambda: told.events)
     ((event, reason),) = told.events
@@ -218,13 +228,13 @@ async def test_a_node_that_freezes_and_dies(rabbit_node: NodeFactory) -> None:
     assert reason.startswith(f"upstream 'primary' ({node.address}) ")
     assert dying.closed
     with pytest.raises(LinkUnreachable, match="refused the TCP connection"):
-        await upstream.open_link(REQUEST)
+        await upstream.open_link(LOGIN)
 
 
 @pytest_twisted.ensureDeferred
 async def test_heartbeats_keep_an_idle_link_alive(rabbit_a: RabbitNode, vhost: str) -> None:
     """RabbitMQ ends connections that are silent for two intervals; so do we."""
-    link, receiver = await attached(rabbit_a, request_for(vhost, heartbeat=1))
+    link, receiver = await attached(rabbit_a, vhost, heartbeat=1)
     await until(lambda: receiver.octets.count(HEARTBEAT) >= 6)
     assert receiver.events == []
     with pytest.raises(RequestRefused):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from pamqp import commands
 from twisted.internet import reactor as _reactor
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address
@@ -18,8 +19,9 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from tests.upstream.scripted import OPEN_OK, REQUEST, START, tune
-from trabbits.upstream.errors import LinkUnreachable
+from tests.upstream.scripted import LOGIN, OPEN_OK, START, VIRTUAL_HOST, method, tune
+from trabbits.upstream.errors import LinkRefused, LinkUnreachable
+from trabbits.upstream.protocol import LinkProtocol
 from trabbits.upstream.upstream import Upstream
 from trabbits.wire.constants import PROTOCOL_HEADER
 
@@ -95,9 +97,16 @@ def nothing_left() -> Iterator[None]:
     assert present() <= before
 
 
+async def opened(upstream: Upstream) -> LinkProtocol:
+    """A link that has gone through the whole handshake."""
+    link = await upstream.open_link(LOGIN)
+    await link.open(VIRTUAL_HOST, upstream.timeout)
+    return link
+
+
 async def failing(upstream: Upstream) -> LinkUnreachable:
     with pytest.raises(LinkUnreachable) as caught:
-        await upstream.open_link(REQUEST)
+        await opened(upstream)
     assert (caught.value.upstream, caught.value.node) == ("primary", upstream.address)
     return caught.value
 
@@ -127,12 +136,47 @@ async def test_an_upstream_that_says_nothing() -> None:
         await listener.no_connections()
 
 
+@pytest_twisted.ensureDeferred
+async def test_an_upstream_that_never_opens() -> None:
+    async with listening(START + tune()) as listener:
+        upstream = Upstream("primary", f"127.0.0.1:{listener.port.getHost().port}", 0.2, reactor)
+        error = await failing(upstream)
+        assert error.text.endswith(" did not finish the AMQP handshake within 0.2s: no connection.open-ok")
+        await listener.no_connections()
+
+
+@pytest_twisted.ensureDeferred
+async def test_waiting_for_the_client_is_not_the_upstreams_time() -> None:
+    async with listening(START + tune()) as listener:
+        upstream = Upstream("primary", f"127.0.0.1:{listener.port.getHost().port}", 0.2, reactor)
+        link = await upstream.open_link(LOGIN)
+        await deferLater(reactor, 0.3)
+        opening = link.open(VIRTUAL_HOST, upstream.timeout)
+        (talker,) = listener.connected
+        await until(lambda: b"\x00\x0a\x00\x28" in talker.received)
+        talker.transport.write(OPEN_OK)
+        await opening
+        link.abort()
+        await listener.no_connections()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_refusal_before_tune() -> None:
+    refusal = method(commands.Connection.Close(403, "ACCESS_REFUSED - no", 0, 0))
+    async with listening(START + refusal) as listener:
+        upstream = Upstream("primary", f"127.0.0.1:{listener.port.getHost().port}", 5, reactor)
+        with pytest.raises(LinkRefused) as caught:
+            await upstream.open_link(LOGIN)
+        assert (caught.value.code, caught.value.text) == (403, "ACCESS_REFUSED - no")
+        await listener.no_connections()
+
+
 @pytest.mark.parametrize("before", [b"", START, START + tune()], ids=["start", "tune", "open-ok"])
 @pytest_twisted.ensureDeferred
 async def test_hanging_up_in_the_handshake(before: bytes) -> None:
     async with listening(before, hangs_up=True) as listener:
         error = await failing(Upstream("primary", f"127.0.0.1:{listener.port.getHost().port}", 5, reactor))
-        assert "closed the connection in the AMQP handshake" in error.text
+        assert " closed the connection " in error.text
 
 
 @pytest_twisted.ensureDeferred
@@ -148,17 +192,17 @@ async def test_garbage() -> None:
 async def test_an_ipv6_literal() -> None:
     async with listening(START + tune() + OPEN_OK, interface="::1") as listener:
         upstream = Upstream("primary", f"[::1]:{listener.port.getHost().port}", 5, reactor)
-        link = await upstream.open_link(REQUEST)
+        link = await opened(upstream)
         assert link.node == upstream.address
         link.abort()
         await listener.no_connections()
 
 
-@pytest.mark.parametrize("before", [b"", START, START + tune()], ids=["start", "tune", "open-ok"])
+@pytest.mark.parametrize("before", [b"", START], ids=["start", "tune"])
 @pytest_twisted.ensureDeferred
-async def test_cancelling_in_the_handshake(before: bytes) -> None:
+async def test_cancelling_the_login(before: bytes) -> None:
     async with listening(before) as listener:
-        opening = Upstream("primary", f"127.0.0.1:{listener.port.getHost().port}", 5, reactor).open_link(REQUEST)
+        opening = Upstream("primary", f"127.0.0.1:{listener.port.getHost().port}", 5, reactor).open_link(LOGIN)
         await until(lambda: any(talker.received for talker in listener.connected))
         await deferLater(reactor, 0)
         opening.cancel()
@@ -168,9 +212,20 @@ async def test_cancelling_in_the_handshake(before: bytes) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_cancelling_the_opening_of_the_virtual_host() -> None:
+    async with listening(START + tune()) as listener:
+        link = await Upstream("primary", f"127.0.0.1:{listener.port.getHost().port}", 5, reactor).open_link(LOGIN)
+        opening = link.open(VIRTUAL_HOST, 5)
+        opening.cancel()
+        with pytest.raises(CancelledError):
+            await opening
+        await listener.no_connections()
+
+
+@pytest_twisted.ensureDeferred
 async def test_cancelling_at_once() -> None:
     async with listening() as listener:
-        opening = Upstream("primary", f"127.0.0.1:{listener.port.getHost().port}", 5, reactor).open_link(REQUEST)
+        opening = Upstream("primary", f"127.0.0.1:{listener.port.getHost().port}", 5, reactor).open_link(LOGIN)
         opening.cancel()
         with pytest.raises(CancelledError):
             await opening
@@ -241,7 +296,7 @@ async def test_a_name_service_that_does_not_answer(names: Callable[[Any], Names]
 @pytest_twisted.ensureDeferred
 async def test_cancelling_while_the_name_is_asked_for(names: Callable[[Any], Names]) -> None:
     names(None)
-    opening = Upstream("primary", "rabbit.invalid:5672", 5, reactor).open_link(REQUEST)
+    opening = Upstream("primary", "rabbit.invalid:5672", 5, reactor).open_link(LOGIN)
     opening.cancel()
     with pytest.raises(CancelledError):
         await opening
@@ -253,7 +308,7 @@ async def test_the_name_is_resolved_for_each_attempt(names: Callable[[Any], Name
     async with listening(START + tune() + OPEN_OK) as listener:
         upstream = Upstream("primary", f"rabbit.invalid:{listener.port.getHost().port}", 5, reactor)
         for _ in range(2):
-            link = await upstream.open_link(REQUEST)
+            link = await opened(upstream)
             gone: Deferred[None] = link.close_link(0)
             await gone
         assert resolver.asked == ["rabbit.invalid"] * 2

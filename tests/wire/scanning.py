@@ -87,6 +87,8 @@ class Recorder:
         self.log: Log = []
         self.sinks = {name: Sink(name, self.log) for name in "abc"}
         self.began: list[tuple[int, Content]] = []
+        #: How many octets were fed.
+        self.fed = 0
         self.scanner = Scanner(frame_max, self._method, patching=patching)
         self.scanner.carrying = {BASIC_PUBLISH: self.route}
         self.scanner.bare = {BASIC_ACK: self.route}
@@ -104,6 +106,7 @@ class Recorder:
         """Scan chunk by chunk, up to the violation if there is one."""
         try:
             for chunk in chunks:
+                self.fed += len(chunk)
                 self.scanner.feed(chunk)
         except Violation as violation:
             return violation

@@ -5,7 +5,7 @@ Lives here: what is done to one Twisted transport of a client.  Must not know: s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
@@ -32,10 +32,10 @@ class ClientTransport:
         """Whether the client takes nothing more for now."""
         return self._gauge is not None and self._gauge.full
 
-    def write(self, octets: bytes) -> None:
+    def write(self, pieces: Sequence[bytes]) -> None:
         """Send octets, at once when nothing waits before them; after `close` they are dropped."""
         if self._gauge is not None:
-            self._write(octets)
+            self._write(pieces)
 
     def pause_reading(self) -> None:
         self._transport.pauseProducing()

@@ -7,7 +7,7 @@ Must not know: AMQP; every decision is the session's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -15,11 +15,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from trabbits.frontend.client_transport import ClientTransport
+from trabbits.frontend.openings import Openings
 from trabbits.log_ids import LogId
 from trabbits.session import actions
 from trabbits.session.link import Link
 from trabbits.session.session import Session
-from trabbits.upstream.errors import LinkRefused, LinkUnreachable, RequestFailed, RequestRefused
+from trabbits.upstream.errors import RequestFailed, RequestRefused
 from trabbits.upstream.protocol import LinkProtocol
 from trabbits.upstream.upstream import Upstream
 
@@ -44,22 +45,24 @@ class SessionRunner:
     ) -> None:
         self.session = session
         self._client = client
-        self._upstreams = upstreams
         self._clock = clock
         self._finished: Callable[[], None] | None = finished
-        self._opening: dict[str, Deferred[Any]] = {}
+        self._openings = Openings(
+            session, upstreams, opened=self._link_opened, changed=self.flush, unexpected=self._unexpected
+        )
         self._requests: set[Deferred[Any]] = set()
         self._protocols: dict[Link, LinkProtocol] = {}
         #: What `flush` needs of each link: its octets and where they go.
-        self._outlets: list[tuple[Link, list[bytes], Callable[[bytes], None]]] = []
+        self._outlets: list[tuple[Link, list[bytes], Callable[[Sequence[bytes]], None]]] = []
         self._timers: dict[str, Any] = {}
         #: Why the client is not read.
         self._client_paused_by: set[object] = set()
         #: Why a link is not read.
         self._link_paused_by: dict[Link, set[object]] = {}
         self._acts: dict[type[actions.Action], Callable[[Any], None]] = {
-            actions.OpenLinks: self._open_links,
-            actions.CancelLinks: self._cancel_links,
+            actions.OpenLinks: self._openings.open_links,
+            actions.OpenVirtualHost: self._openings.open_virtual_host,
+            actions.CancelLinks: self._openings.cancel,
             actions.CloseLink: self._close_link,
             actions.CloseClient: lambda _: self._client.close(session.settings.connection_close_timeout),
             actions.AbortClient: lambda _: self._client.abort(),
@@ -125,17 +128,15 @@ class SessionRunner:
             for link, out, write in self._outlets:
                 if out:
                     if link.resplits:
-                        write(session.octets_for(link))
+                        write((session.octets_for(link),))
                     else:
-                        octets = out[0] if len(out) == 1 else b"".join(out)
+                        write(out)
                         out.clear()
-                        write(octets)
                 if link.control:
                     self._control(link)
             if to_client:
-                octets = to_client[0] if len(to_client) == 1 else b"".join(to_client)
+                self._client.write(to_client)
                 to_client.clear()
-                self._client.write(octets)
             if not session.actions:
                 break
             due = session.actions[:]
@@ -158,7 +159,7 @@ class SessionRunner:
 
     def _finish(self) -> None:
         finished, self._finished = self._finished, None
-        if finished is not None and not self._opening:
+        if finished is not None and not self._openings:
             for name in list(self._timers):
                 self._cancel_timer(name)
             for request in list(self._requests):
@@ -169,41 +170,16 @@ class SessionRunner:
 
     # Links
 
-    def _open_links(self, action: actions.OpenLinks) -> None:
-        names = [upstream.name for upstream in self.session.settings.upstreams]
-        for name in names:
-            attempt = self._upstreams[name].open_link(action.request)
-            self._opening[name] = attempt
-            attempt.addCallbacks(self._link_opened, self._link_failed, callbackArgs=(name,), errbackArgs=(name,))
-            attempt.addErrback(self._unexpected)
-
-    def _cancel_links(self, action: actions.CancelLinks) -> None:
-        for attempt in list(self._opening.values()):
-            attempt.cancel()
-
-    def _link_opened(self, protocol: LinkProtocol, name: str) -> None:
-        self._opening.pop(name, None)
+    def _link_opened(self, name: str, protocol: LinkProtocol) -> None:
         session = self.session
         frame_max = protocol.frame_max or session.settings.frame_max
-        link = session.link_opened(name, protocol.node, frame_max, protocol.own_channel, protocol.server_properties)
+        link = session.link_opened(name, protocol.node, frame_max, protocol.own_channel)
         self._protocols[link] = protocol
-        self._outlets = [*self._outlets, (link, link.out, protocol.write)]
+        self._outlets = [*self._outlets, (link, link.out, protocol.write_pieces)]
         self._link_paused_by[link] = set()
         if self._client.full:
             self._pause_link(link, _CLIENT_FULL)
         protocol.attach(_LinkReceiver(self, link))
-        self.flush()
-
-    def _link_failed(self, failure: Failure, name: str) -> None:
-        self._opening.pop(name, None)
-        error = failure.value
-        if isinstance(error, LinkRefused):
-            self.session.link_refused(name, error.node, error.code, error.text, error.class_id, error.method_id)
-        elif isinstance(error, LinkUnreachable):
-            self.session.link_unreachable(name, error.node, error.text)
-        elif not failure.check("twisted.internet.defer.CancelledError"):
-            self._unexpected(failure)
-            self.session.link_unreachable(name, "", f"upstream '{name}' could not be reached: {error}")
         self.flush()
 
     def _close_link(self, action: actions.CloseLink) -> None:

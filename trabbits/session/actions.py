@@ -16,10 +16,9 @@ if TYPE_CHECKING:
 
 
 @frozen
-class LinkRequest:
-    """Everything an upstream needs to open a link on behalf of a client."""
+class LoginRequest:
+    """Who a link is opened for: what an upstream is told in start-ok."""
 
-    virtual_host: str
     #: "PLAIN" or "AMQPLAIN".
     mechanism: str
     username: str
@@ -27,6 +26,13 @@ class LinkRequest:
     #: The client's properties, already extended by the client's address and the session's id.
     client_properties: dict[str, Any]
     locale: str
+
+
+@frozen
+class VirtualHostRequest:
+    """What an authenticated link is opened with: what an upstream is told in tune-ok and connection.open."""
+
+    virtual_host: str
     #: Agreed with the client, counting the framing; an upstream is offered at most this.
     frame_max: int
     #: The highest channel number the client may use; the link needs one more for trabbits itself.
@@ -43,17 +49,28 @@ class Action:
 
 @frozen
 class OpenLinks(Action):
-    """Open a link to every upstream of the settings.
+    """Open a link to every upstream of the settings, as far as its connection.tune.
+
+    Answered per upstream by `Session.link_authenticated`, `link_refused` or `link_unreachable`; one of the latter two
+    can also follow at any time after the first.
+    """
+
+    request: LoginRequest
+
+
+@frozen
+class OpenVirtualHost(Action):
+    """Go on with all links: tune-ok and connection.open.
 
     Answered per upstream by `Session.link_opened`, `link_refused` or `link_unreachable`.
     """
 
-    request: LinkRequest
+    request: VirtualHostRequest
 
 
 @frozen
 class CancelLinks(Action):
-    """Give up the links that are still being opened; they are not answered any more."""
+    """Give up the links that are not open yet; they are not answered any more."""
 
 
 @frozen(eq=False)

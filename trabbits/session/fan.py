@@ -257,6 +257,9 @@ class FanRelay:
         consumer.held.clear()
 
     def settle(self) -> None:
+        # First of all, because it may ask for something that the decision about pausing must know of.
+        if self.session.client_scanner.stalled:
+            self.session.client_scanner.resume()
         for held in self.fresh:
             if held.waits:
                 held.counted = held.size
@@ -268,8 +271,6 @@ class FanRelay:
             self._pause([link for link in self.links if self._may_pause(link)])
         else:
             self._pause([])
-        if self.session.client_scanner.stalled:
-            self.session.client_scanner.resume()
         # While links are paused or frames wait, every event may be the one that ends it.
         self.session.settle_due = bool(self._paused or self._contended)
 
@@ -278,7 +279,7 @@ class FanRelay:
 
         What is awaited may be what the client needs before it settles anything; so nothing can lock up.
         """
-        return not any(
+        return not self.session.awaits_secret(link) and not any(
             state.requests.awaits(link)
             or len(state.links[link].confirms)
             or state.turns.occupant is link

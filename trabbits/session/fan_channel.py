@@ -80,6 +80,7 @@ class FanChannel:
         "muted",
         "number",
         "prefetch",
+        "recovering",
         "requests",
         "special",
         "turns",
@@ -115,6 +116,8 @@ class FanChannel:
         self.limit = 0
         #: Deliveries of consumers that the client has not settled.
         self.unacked = 0
+        #: basic.recovers that are not answered: what is delivered anew comes behind recover-ok, as RabbitMQ has it.
+        self.recovering = 0
 
     def mark(self) -> None:
         """Set `special` after something it depends on changed."""
@@ -127,7 +130,7 @@ class FanChannel:
         return not consumer.no_ack and not self._window_open(consumer)
 
     def _window_open(self, consumer: Consumer) -> bool:
-        return not (consumer.limit and consumer.unacked >= consumer.limit) and not (
+        return not self.recovering and not (consumer.limit and consumer.unacked >= consumer.limit) and not (
             self.limit and self.unacked >= self.limit
         )
 

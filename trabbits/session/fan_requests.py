@@ -194,10 +194,18 @@ class FanRequests:
         for each in state.links.values():
             each.recovering += 1
 
+        state.recovering += 1
+
         def recovered(link: Link) -> None:
             state.links[link].recovering -= 1
 
-        self._all(state, amqp.BASIC_RECOVER, frame, None if answers else _swallow, each=recovered)
+        def all_recovered(reply: bytes) -> None:
+            state.recovering -= 1
+            if answers:
+                self._relay.to_client(state, reply)
+            self._relay.release(state)
+
+        self._all(state, amqp.BASIC_RECOVER, frame, all_recovered, each=recovered)
 
     def _confirm_select(self, state: FanChannel, frame: bytes) -> None:
         if state.confirms is not None:
@@ -242,7 +250,3 @@ class FanRequests:
             state.deliveries.restore(state.tx.settled)
             state.tx = Transaction()
         self._all(state, amqp.TX_ROLLBACK, frame)
-
-
-def _swallow(reply: bytes) -> None:
-    """A reply the client did not ask for."""

@@ -3,15 +3,21 @@
 Lives here: which method is expected when, what trabbits announces, what is agreed.
 Must not know: upstreams (whether user, password and virtual host are right is theirs to say), timers.
 
-    client                      trabbits                     state before
-    protocol header                                          HEADER
-                                connection.start             HEADER
-    connection.start-ok                                      START
-                                connection.tune              START
-    connection.tune-ok                                       TUNE
-    connection.open                                          OPEN
-                                (links are opened)           DONE
-                                connection.open-ok           DONE
+    client                  trabbits                                upstreams              state before
+    protocol header                                                                        HEADER
+                            connection.start                                               HEADER
+    connection.start-ok                                                                    START
+                            protocol header, start-ok to all                               LOGIN
+                                                                    connection.tune        LOGIN
+                            connection.tune, when all have sent it                         LOGIN
+    connection.tune-ok                                                                     TUNE
+    connection.open                                                                        OPEN
+                            tune-ok, connection.open to all                                DONE
+                                                                    connection.open-ok     DONE
+                            connection.open-ok, when all have                              DONE
+
+So a refusal reaches the client where RabbitMQ would have said it: clients tell by the place whether the password was
+wrong (before tune) or the virtual host (after connection.open).
 
 Source: AMQP 0-9-1 sections 2.2.4 and 1.4; RabbitMQ's rabbit_reader for codes and texts.
 """
@@ -53,6 +59,7 @@ class State(Enum):
 
     HEADER = "protocol header"
     START = "connection.start-ok"
+    LOGIN = "nothing: the upstreams are asked who the client is"
     TUNE = "connection.tune-ok"
     OPEN = "connection.open"
     DONE = "nothing: the negotiation is over"
@@ -60,7 +67,7 @@ class State(Enum):
 
 #: The one method that each state takes, and the state after it.
 TRANSITIONS: dict[State, tuple[int, State]] = {
-    State.START: (amqp.CONNECTION_START_OK, State.TUNE),
+    State.START: (amqp.CONNECTION_START_OK, State.LOGIN),
     State.TUNE: (amqp.CONNECTION_TUNE_OK, State.OPEN),
     State.OPEN: (amqp.CONNECTION_OPEN, State.DONE),
 }
@@ -76,7 +83,7 @@ class Agreement:
 
 
 class Handshake:
-    """One negotiation.  Feed it `header_received`, then whole method frames of channel 0."""
+    """One negotiation.  Feed it `header_received`, then whole method frames of channel 0; `tune` takes it further."""
 
     def __init__(self, settings: SessionSettings, send: Callable[[bytes], None]) -> None:
         self._settings = settings
@@ -125,6 +132,12 @@ class Handshake:
             self.virtual_host = method.virtual_host
         self.state = after
 
+    def tune(self) -> None:
+        """The client is who it says it is: tell it our limits."""
+        offered = self.agreement
+        self._send(method_frame(0, commands.Connection.Tune(offered.channel_max, offered.frame_max, offered.heartbeat)))
+        self.state = State.TUNE
+
     @property
     def client_capabilities(self) -> dict[str, Any]:
         """What the client said it understands."""
@@ -153,8 +166,6 @@ class Handshake:
         self.client_properties = dict(method.client_properties)
         self.locale = method.locale
         self.credentials = credentials_of(method.mechanism, response)
-        wanted = self.agreement
-        self._send(method_frame(0, commands.Connection.Tune(wanted.channel_max, wanted.frame_max, wanted.heartbeat)))
 
     def _tune_ok(self, method: commands.Connection.TuneOk) -> None:
         offered = self.agreement

@@ -25,10 +25,12 @@ from trabbits.session.actions import (
     CancelTimer,
     CloseClient,
     CloseLink,
-    LinkRequest,
+    LoginRequest,
     OpenLinks,
+    OpenVirtualHost,
     SetTimer,
     UpdateSecret,
+    VirtualHostRequest,
 )
 from trabbits.session.fan import FanRelay
 from trabbits.session.handshake import BadProtocolHeader, Handshake, State
@@ -57,7 +59,12 @@ _HANDSHAKE_FRAME_MAX = 65536
 class Phase(Enum):
     """Where in its life a session is."""
 
-    HANDSHAKE = "negotiating with the client"
+    HANDSHAKE = "beginning"
+    #: Links are on their way; their upstreams have not all accepted user and password.
+    AUTHENTICATING = "authenticating"
+    #: They have; the client says what it wants.
+    TUNING = "tuning"
+    #: The upstreams are asked for the virtual host.
     CONNECTING = "opening links"
     RUNNING = "open"
     #: We sent connection.close and wait for close-ok.
@@ -65,6 +72,10 @@ class Phase(Enum):
     #: The client sent connection.close; its close-ok waits for the links.
     CLIENT_CLOSING = "closed by the client"
     CLOSED = "closed"
+
+
+#: There may be links that are not open yet.
+_BEFORE_OPEN = (Phase.AUTHENTICATING, Phase.TUNING, Phase.CONNECTING)
 
 
 class Session:
@@ -90,6 +101,8 @@ class Session:
         self.settle_due = False
         self.client_scanner = Scanner(min(settings.frame_max, _HANDSHAKE_FRAME_MAX), self._client_method)
         self._handshake = Handshake(settings, self.to_client.append)
+        #: The upstreams that accepted user and password.
+        self._authenticated: set[str] = set()
         self._feed: Callable[[bytes], None] = self._header_octets
         self._drain = Drain()
         self._relay: Relay | None = None
@@ -191,14 +204,18 @@ class Session:
 
     # Events of the links
 
-    def link_opened(
-        self, name: str, node: str, frame_max: int, own_channel: int, properties: Mapping[str, Any] | None = None
-    ) -> Link:
-        """An upstream accepted the client; returns the link whose octets are to be reported from now on.
+    def link_authenticated(self, name: str, node: str, properties: Mapping[str, Any]) -> None:
+        """An upstream accepted user and password; `properties` are its server properties."""
+        self.settings.announced.note(name, properties)
+        self.log(LogId.LINK_AUTHENTICATED, upstream=name, node=node)
+        if self.phase is not Phase.AUTHENTICATING:
+            return
+        self._authenticated.add(name)
+        if len(self._authenticated) == len(self.settings.upstreams):
+            self._tune()
 
-        `properties` are the upstream's server properties.
-        """
-        self.settings.announced.note(name, properties or {})
+    def link_opened(self, name: str, node: str, frame_max: int, own_channel: int) -> Link:
+        """An upstream opened the virtual host; returns the link whose octets are to be reported from now on."""
         index = next(i for i, upstream in enumerate(self.settings.upstreams) if upstream.name == name)
         link = Link(
             name,
@@ -221,9 +238,14 @@ class Session:
     def link_refused(self, name: str, node: str, code: int, text: str, class_id: int, method_id: int) -> None:
         """An upstream refused the client with this reply."""
         self.log(LogId.LINK_REFUSED, upstream=name, node=node, code=code, text=text)
-        if self.phase is not Phase.CONNECTING:
+        if self.phase not in _BEFORE_OPEN:
             return
-        if code == amqp.ACCESS_REFUSED and not self.client_capabilities.get("authentication_failure_close"):
+        if self.phase is Phase.TUNING:
+            # No answer to anything the client said.
+            self.close(code, f"{text} (upstream '{name}')", class_id, method_id)
+            return
+        spoken = self.phase is Phase.CONNECTING or self.client_capabilities.get("authentication_failure_close")
+        if code == amqp.ACCESS_REFUSED and not spoken:
             # Such a client takes a closed socket for "login failed", as from RabbitMQ.
             self.log(LogId.CLIENT_CLOSED, by="trabbits", code=code, text=text)
             self._give_up_links()
@@ -233,9 +255,9 @@ class Session:
         self.close(code, text, class_id, method_id)
 
     def link_unreachable(self, name: str, node: str, text: str) -> None:
-        """An upstream could not be reached in time; `text` names it."""
+        """An upstream could not be reached in time, or its link broke before it was open; `text` names it."""
         self.log(LogId.LINK_UNREACHABLE, upstream=name, node=node, text=text)
-        if self.phase is Phase.CONNECTING:
+        if self.phase in _BEFORE_OPEN:
             self.close(amqp.CONNECTION_FORCED, f"CONNECTION_FORCED - {text}")
 
     def link_received(self, link: Link, octets: bytes) -> None:
@@ -295,6 +317,10 @@ class Session:
             if self.phase is Phase.RUNNING:
                 self.to_client.append(empty_method(0, amqp.CONNECTION_UPDATE_SECRET_OK))
 
+    def awaits_secret(self, link: Link) -> bool:
+        """Whether a link has a new secret to take."""
+        return any(link in due for due in self._secrets_due)
+
     def octets_for(self, link: Link) -> bytes:
         """Take what waits for a node, cut to what it takes."""
         try:
@@ -322,6 +348,9 @@ class Session:
                 self._feed(rest)
 
     def _client_method(self, index: int, channel: int, frame: bytes) -> Destination | None:
+        if self.phase is Phase.AUTHENTICATING and not (channel == 0 and index == amqp.CONNECTION_CLOSE):
+            # It is judged by what is expected after tune.
+            return STALL
         if channel == 0:
             return self._control_method(index, frame)
         if self.phase is Phase.RUNNING and self._relay is not None:
@@ -339,10 +368,12 @@ class Session:
     def _control_method(self, index: int, frame: bytes) -> Destination | None:
         if index == amqp.CONNECTION_CLOSE:
             self._client_closes(frame)
-        elif self.phase is Phase.HANDSHAKE:
+        elif self.phase in (Phase.HANDSHAKE, Phase.TUNING):
             self._handshake.method_received(index, frame)
             agreement = self._handshake.agreement
-            if index == amqp.CONNECTION_TUNE_OK:
+            if index == amqp.CONNECTION_START_OK:
+                self._log_in()
+            elif index == amqp.CONNECTION_TUNE_OK:
                 self.client_scanner.frame_max = agreement.frame_max
                 if agreement.heartbeat:
                     self.actions.append(SetTimer(_HEARTBEAT, agreement.heartbeat / 2))
@@ -360,28 +391,48 @@ class Session:
             )
         return None
 
-    def _connect(self) -> None:
+    def _log_in(self) -> None:
+        """The client said who it is; whether that is so is the upstreams' to say."""
         handshake = self._handshake
         credentials = handshake.credentials
         assert credentials is not None
-        self.phase = Phase.CONNECTING
-        # From here on every upstream has a timeout of its own, whose text says more.
+        self.phase = Phase.AUTHENTICATING
+        # The client is not waited for any more, and every upstream has a timeout of its own.
         self.actions.append(CancelTimer(_HANDSHAKE))
         properties = dict(handshake.client_properties)
         properties["trabbits_client_address"] = self.address
         properties["trabbits_session"] = self.id
         self.actions.append(
             OpenLinks(
-                LinkRequest(
-                    virtual_host=handshake.virtual_host,
+                LoginRequest(
                     mechanism=credentials.mechanism,
                     username=credentials.username,
                     password=credentials.password,
                     client_properties=properties,
                     locale=handshake.locale,
-                    frame_max=handshake.agreement.frame_max,
-                    channel_max=handshake.agreement.channel_max,
-                    heartbeat=handshake.agreement.heartbeat,
+                )
+            )
+        )
+
+    def _tune(self) -> None:
+        """All upstreams accepted the client; it is its turn again."""
+        self.phase = Phase.TUNING
+        self._handshake.tune()
+        self.actions.append(SetTimer(_HANDSHAKE, self.settings.handshake_timeout))
+        self._scan_on()
+
+    def _connect(self) -> None:
+        """The client wants a virtual host."""
+        agreement = self._handshake.agreement
+        self.phase = Phase.CONNECTING
+        self.actions.append(CancelTimer(_HANDSHAKE))
+        self.actions.append(
+            OpenVirtualHost(
+                VirtualHostRequest(
+                    virtual_host=self._handshake.virtual_host,
+                    frame_max=agreement.frame_max,
+                    channel_max=agreement.channel_max,
+                    heartbeat=agreement.heartbeat,
                 )
             )
         )
@@ -404,7 +455,18 @@ class Session:
             address=self.address,
             upstreams=[link.name for link in self.links],
         )
-        self._guarded(lambda _: self.client_scanner.resume())
+        self._scan_on()
+
+    def _scan_on(self) -> None:
+        """Take up what the client sent too early."""
+        try:
+            self.client_scanner.resume()
+            if self.settle_due:
+                self._settle()
+        except Violation as violation:
+            self._client_violated(violation)
+        except Exception as error:
+            self._failed(error)
 
     def _update_secret(self, frame: bytes) -> None:
         method = decode_method(frame)
@@ -467,7 +529,7 @@ class Session:
         self.actions += (CancelTimer(_CLOSE), CloseClient())
 
     def _give_up_links(self) -> None:
-        if self.phase is Phase.CONNECTING:
+        if self.phase in _BEFORE_OPEN:
             self.actions.append(CancelLinks())
         self.actions += (CancelTimer(_HANDSHAKE), CancelTimer(_HEARTBEAT))
         self.actions += [CloseLink(link) for link in self.links if link.open]
@@ -539,7 +601,7 @@ class Session:
     # Timers
 
     def _handshake_timed_out(self) -> None:
-        if self.phase is not Phase.HANDSHAKE:
+        if self.phase not in (Phase.HANDSHAKE, Phase.TUNING):
             return
         self.log(LogId.HANDSHAKE_TIMEOUT, timeout=self.settings.handshake_timeout)
         self._give_up_links()

@@ -9,7 +9,7 @@ Source: AMQP 0-9-1 sections 4.2 (octets of frames) and 4.2.7 (heartbeats).
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks, succeed
@@ -67,8 +67,9 @@ class CheckedClient(AMQClient):  # type: ignore[misc]  # txamqp has no type info
     #: Heartbeat intervals without a single octet after which the peer counts as dead (section 4.2.7).
     MAX_UNSEEN_HEARTBEAT = 2
 
-    def __init__(self, delegate: Any, virtual_host: str, label: str, clock: IReactorTime) -> None:
-        super().__init__(delegate, virtual_host, amqp_spec(), heartbeat=0, clock=clock)
+    def __init__(self, delegate: Any, label: str, clock: IReactorTime) -> None:
+        # The virtual host is named later, when the client has.
+        super().__init__(delegate, "", amqp_spec(), heartbeat=0, clock=clock)
         #: The peer, as the subject of a sentence.
         self.label = label
         #: Agreed seconds between heartbeats, 0 for none.
@@ -89,12 +90,11 @@ class CheckedClient(AMQClient):  # type: ignore[misc]  # txamqp has no type info
 
     @inlineCallbacks
     def start(self, response: Any, mechanism: str, locale: str) -> Generator[Any, Any, None]:
-        """From connection.start to connection.open-ok; `authenticate` calls it."""
+        """From connection.start to connection.tune; `authenticate` calls it."""
         self.response = response
         self.mechanism = mechanism
         self.locale = locale
         yield self.started.wait()
-        yield self.channels[0].connection_open(self.vhost)
         # It holds the password, which is not needed any more.
         self.response = None
 
@@ -184,14 +184,18 @@ class CheckedClient(AMQClient):  # type: ignore[misc]  # txamqp has no type info
 
     def write(self, data: bytes) -> None:
         """Send `data`, at once if nothing waits before it."""
+        self.write_pieces((data,))
+
+    def write_pieces(self, pieces: Sequence[bytes]) -> None:
+        """Send all of them, in order, as `write` does."""
         self._wrote = True
-        self._write_now(data)
+        self._write_now(pieces)
 
     def send_frame(self, frame: Frame) -> None:
         data = self._pack_frame(frame)
         if frame.payload.type != Frame.HEARTBEAT:
             self._wrote = True
-        self._write_now(data)
+        self._write_now((data,))
 
     def _pack_frame(self, frame: Frame) -> bytes:
         if frame.payload.type == Frame.HEARTBEAT:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Any
 
+from attrs import frozen
 from twisted.internet.defer import Deferred
 from txamqp.client import Closed, TwistedDelegate
 
+from trabbits.session.actions import VirtualHostRequest
 from trabbits.upstream.errors import UnexpectedFrame
 from trabbits.wire.constants import FRAME_MIN_SIZE
 
@@ -28,6 +30,7 @@ class Stage(enum.Enum):
 
     START = "connection.start"
     TUNE = "connection.tune"
+    AUTHENTICATED = "nothing"
     OPEN_OK = "connection.open-ok"
     OPEN = "nothing, the link is open"
 
@@ -35,6 +38,25 @@ class Stage(enum.Enum):
 def smaller(ours: int, theirs: int) -> int:
     """The smaller of two limits, where 0 means that there is none (sections 1.4.2.5 and 1.4.2.6)."""
     return min(ours, theirs) if ours and theirs else ours or theirs
+
+
+@frozen
+class Tuning:
+    """The limits of a link; 0 is none.  `channel_max` includes trabbits' own channel, `heartbeat` is in seconds."""
+
+    channel_max: int
+    frame_max: int
+    heartbeat: int
+
+    def agreed(self, request: VirtualHostRequest) -> Tuning:
+        """What is answered to this offer of an upstream."""
+        # One channel more than the client's: the top one is trabbits' own.
+        channels = min(request.channel_max + 1, CHANNEL_MAX_LIMIT) if request.channel_max else CHANNEL_MAX_LIMIT
+        return Tuning(
+            channel_max=smaller(channels, self.channel_max),
+            frame_max=smaller(request.frame_max, self.frame_max),
+            heartbeat=smaller(request.heartbeat, self.heartbeat),
+        )
 
 
 class LinkDelegate(TwistedDelegate):  # type: ignore[misc]  # txamqp has no type information
@@ -62,7 +84,7 @@ class LinkDelegate(TwistedDelegate):  # type: ignore[misc]  # txamqp has no type
         self._advance(Stage.START, Stage.TUNE)
         link.server_properties = msg.server_properties
         # Always asked for: a refusal then comes as connection.close 403 instead of a closed socket.
-        properties = dict(link.request.client_properties)
+        properties = dict(link.login.client_properties)
         capabilities = properties.get("capabilities")
         properties["capabilities"] = {
             **(capabilities if isinstance(capabilities, dict) else {}),
@@ -75,23 +97,13 @@ class LinkDelegate(TwistedDelegate):  # type: ignore[misc]  # txamqp has no type
     def connection_secure(self, ch: Any, msg: Any) -> Any:
         raise UnexpectedFrame(f"connection.secure: another SASL round, which {self.client.mechanism} does not have")
 
-    def connection_tune(self, ch: Any, msg: Any) -> Any:
-        link, request = self.client, self.client.request
-        self._advance(Stage.TUNE, Stage.OPEN_OK)
+    def connection_tune(self, ch: Any, msg: Any) -> None:
+        self._advance(Stage.TUNE, Stage.AUTHENTICATED)
         if 0 < msg.frame_max < FRAME_MIN_SIZE:
             raise UnexpectedFrame(f"connection.tune with frame_max {msg.frame_max}, less than {FRAME_MIN_SIZE}")
-        # One channel more than the client's: the top one is trabbits' own.
-        channels = min(request.channel_max + 1, CHANNEL_MAX_LIMIT) if request.channel_max else CHANNEL_MAX_LIMIT
-        link.channel_max = link.own_channel = smaller(channels, msg.channel_max)
-        link.frame_max = smaller(request.frame_max, msg.frame_max)
-        answered = ch.connection_tune_ok(
-            channel_max=link.channel_max,
-            frame_max=link.frame_max,
-            heartbeat=smaller(request.heartbeat, msg.heartbeat),
-        )
-        link.start_heartbeats(smaller(request.heartbeat, msg.heartbeat))
-        link.started.fire()
-        return answered
+        # Answered by `LinkProtocol.open`, when the client has said what it wants.
+        self.client.offered = Tuning(msg.channel_max, msg.frame_max, msg.heartbeat)
+        self.client.started.fire()
 
     def connection_blocked(self, ch: Any, msg: Any) -> None:
         self.client.upstream_blocked(msg.reason)

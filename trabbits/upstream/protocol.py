@@ -17,10 +17,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from trabbits.session.actions import LinkRequest
+from trabbits.session.actions import LoginRequest, VirtualHostRequest
 from trabbits.transport import WriteGauge, tune_transport
+from trabbits.upstream.attempt import Attempt
 from trabbits.upstream.checked_client import CheckedClient, ignore
-from trabbits.upstream.delegate import LinkDelegate, Stage
+from trabbits.upstream.delegate import LinkDelegate, Stage, Tuning
 from trabbits.upstream.errors import LinkRefused, LinkUnreachable, RequestFailed
 from trabbits.upstream.own_channel import OwnChannel, answered_within
 from trabbits.upstream.receiver import ILinkReceiver
@@ -35,19 +36,21 @@ HANG_UP_TIMEOUT = 2.0
 
 
 class LinkProtocol(CheckedClient):
-    """A link.  First `handshake`, then `attach`, at last `close_link` or `abort`.
+    """A link.  First `log_in`, then `open` and `attach`, at last `close_link` or `abort`.
 
-    `frame_max` counts octets and is 0 when there is no limit; `channel_max` includes `own_channel`, the top one,
-    which is trabbits' own; `heartbeat` is in seconds; `server_properties` are the upstream's.
+    `server_properties` are the upstream's, known after `log_in`.  Known after `open`: `frame_max` counts octets and
+    is 0 when there is no limit; `channel_max` includes `own_channel`, the top one, which is trabbits' own; `heartbeat`
+    is in seconds.
     """
 
-    def __init__(self, request: LinkRequest, upstream_name: str, node: str, clock: IReactorTime) -> None:
-        super().__init__(LinkDelegate(), request.virtual_host, f"upstream '{upstream_name}' ({node})", clock)
-        self.request = request
+    def __init__(self, login: LoginRequest, upstream_name: str, node: str, clock: IReactorTime) -> None:
+        super().__init__(LinkDelegate(), f"upstream '{upstream_name}' ({node})", clock)
+        self.login = login
         self.upstream_name = upstream_name
         self.node = node
         self.stage = Stage.START
         self.server_properties: dict[str, Any] = {}
+        self.offered = Tuning(0, 0, 0)
         self.frame_max = 0
         self.channel_max = 0
         self.own_channel = 0
@@ -60,6 +63,7 @@ class LinkProtocol(CheckedClient):
         self._refusal: Any = None
         self._blocked_reason: str | None = None
         self._farewell: Callable[[ILinkReceiver], None] | None = None
+        self._tell_broken: Callable[[LinkRefused | LinkUnreachable], None] | None = None
 
     # -- the beginning
 
@@ -67,20 +71,65 @@ class LinkProtocol(CheckedClient):
         tune_transport(self.transport)
         super().connectionMade()
 
-    async def handshake(self) -> None:
-        """SASL, tune and open as the request wants them.  Raises LinkRefused or LinkUnreachable; bounds no time."""
-        request = self.request
+    async def log_in(self) -> None:
+        """SASL: fires with connection.tune, by which the upstream says that it accepts user and password.
+
+        Raises LinkRefused or LinkUnreachable; bounds no time.
+        """
+        login = self.login
         try:
-            await self.authenticate(request.username, request.password, request.mechanism, request.locale)
+            await self.authenticate(login.username, login.password, login.mechanism, login.locale)
         except Exception as exc:
-            if self._refusal is not None:
-                said = self._refusal
-                raise LinkRefused(
-                    self.upstream_name, self.node, said.reply_code, said.reply_text, said.class_id, said.method_id
-                ) from None
-            text = self.loss or f"{self.label} broke the AMQP handshake: {exc}"
-            raise LinkUnreachable(self.upstream_name, self.node, text) from None
+            raise self._no_link(str(exc)) from None
+
+    def when_broken(self, tell: Callable[[LinkRefused | LinkUnreachable], None]) -> None:
+        """Call `tell` when the link ends between `log_in` and `open`, at once if it has.
+
+        Like every event, not after `abort` and `close_link`.
+        """
+        if self.closed or self._lost or self.loss:
+            tell(self._no_link(""))
+        else:
+            self._tell_broken = tell
+
+    def open(self, request: VirtualHostRequest, timeout: float) -> Deferred[None]:
+        """tune-ok and connection.open: the link is ready to be attached.  May be cancelled.
+
+        Fails with LinkRefused or LinkUnreachable, the latter also when it takes longer than `timeout` seconds; then
+        nothing of the link stays.
+        """
+        self._tell_broken = None
+        return Attempt(
+            self._open(request), timeout, self.clock, too_late=lambda: self.too_late(timeout), abort=self.abort
+        ).answer
+
+    async def _open(self, request: VirtualHostRequest) -> None:
+        agreed = self.offered.agreed(request)
+        self.channel_max = self.own_channel = agreed.channel_max
+        self.frame_max = agreed.frame_max
+        channel = self.channels[0]
+        try:
+            await channel.connection_tune_ok(agreed.channel_max, agreed.frame_max, agreed.heartbeat)
+            self.stage = Stage.OPEN_OK
+            self.start_heartbeats(agreed.heartbeat)
+            await channel.connection_open(request.virtual_host)
+        except Exception as exc:
+            raise self._no_link(str(exc)) from None
         self.stage = Stage.OPEN
+
+    def too_late(self, timeout: float) -> LinkUnreachable:
+        """What to say when the handshake took longer than `timeout` seconds."""
+        text = f"{self.label} did not finish the AMQP handshake within {timeout:g}s: no {self.stage.value}"
+        return LinkUnreachable(self.upstream_name, self.node, text)
+
+    def _no_link(self, why: str) -> LinkRefused | LinkUnreachable:
+        """How the handshake failed; `why` where nothing else is known."""
+        said = self._refusal
+        if said is not None:
+            arguments = said.reply_code, said.reply_text, said.class_id, said.method_id
+            return LinkRefused(self.upstream_name, self.node, *arguments)
+        text = self.loss or f"{self.label} broke the AMQP handshake: {why}"
+        return LinkUnreachable(self.upstream_name, self.node, text)
 
     def attach(self, receiver: ILinkReceiver) -> None:
         """Hand every octet received from now on to `receiver`, and at once what has happened since the handshake.
@@ -176,6 +225,7 @@ class LinkProtocol(CheckedClient):
         """The upstream sent connection.close; close-ok is on its way."""
         if self.stage is not Stage.OPEN:
             self._refusal = message
+            self._broken()
         else:
             arguments = message.reply_code, message.reply_text, message.class_id, message.method_id
             self._end(lambda receiver: receiver.link_closed(*arguments))
@@ -199,6 +249,8 @@ class LinkProtocol(CheckedClient):
         super().connectionLost(reason)
         if self.stage is Stage.OPEN:
             self._end(lambda receiver: receiver.link_lost(self.loss))
+        else:
+            self._broken()
 
     def _lost_text(self, reason: Failure) -> str:
         how = "closed the connection"
@@ -206,7 +258,15 @@ class LinkProtocol(CheckedClient):
             how = f"lost the connection ({reason.getErrorMessage().rstrip('.')})"
         if self.stage is Stage.OPEN:
             return f"{self.label} {how}"
+        if self.stage is Stage.AUTHENTICATED:
+            return f"{self.label} {how} before the client had opened a virtual host"
         return f"{self.label} {how} in the AMQP handshake, where {self.stage.value} was due"
+
+    def _broken(self) -> None:
+        """The end of a link that is between `log_in` and `open`."""
+        tell, self._tell_broken = self._tell_broken, None
+        if tell is not None:
+            tell(self._no_link(""))
 
     def _end(self, tell: Callable[[ILinkReceiver], None]) -> None:
         if self._over:
@@ -222,6 +282,7 @@ class LinkProtocol(CheckedClient):
     def _forget_receiver(self) -> None:
         self._receiver = None
         self._farewell = None
+        self._tell_broken = None
         if self._deliver != self._await_close_ok:
             self._deliver = ignore
         self._release_producer()

@@ -1,6 +1,6 @@
 """An upstream: a named target that links are opened to.
 
-Lives here: `Upstream` and one attempt to open a link, from the host name to connection.open-ok.  Must not know:
+Lives here: `Upstream` and the way to an authenticated link, from the host name to connection.tune.  Must not know:
 sessions, what travels over a link.
 """
 
@@ -12,11 +12,11 @@ from twisted.internet import error
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IAddress, IReactorTime
-from twisted.python.failure import Failure
 from txamqp.factory import AMQFactory
 
-from trabbits.session.actions import LinkRequest
-from trabbits.upstream.errors import LinkRefused, LinkUnreachable
+from trabbits.session.actions import LoginRequest
+from trabbits.upstream.attempt import Attempt
+from trabbits.upstream.errors import LinkUnreachable
 from trabbits.upstream.node import Node
 from trabbits.upstream.protocol import LinkProtocol
 
@@ -26,7 +26,10 @@ ADDRESS_DELAY = 0.1
 
 
 class Upstream:
-    """One broker.  `timeout` (seconds) bounds an attempt as a whole: name, TCP connection and AMQP handshake."""
+    """One broker.  `timeout` (seconds) bounds `open_link` as a whole: name, TCP connection and login.
+
+    It is meant for `LinkProtocol.open`, too: what a client takes between the two is not the upstream's time.
+    """
 
     def __init__(self, name: str, address: str, timeout: float, reactor: Any) -> None:
         """Raises ValueError when `address` is not ``host:port``."""
@@ -36,9 +39,12 @@ class Upstream:
         self.timeout = timeout
         self._reactor = reactor
 
-    def open_link(self, request: LinkRequest) -> Deferred[LinkProtocol]:
-        """A link, ready to be attached.  Fails with LinkRefused or LinkUnreachable; may be cancelled."""
-        return _Attempt(self.name, self.node, self.timeout, request, self._reactor).answer
+    def open_link(self, request: LoginRequest) -> Deferred[LinkProtocol]:
+        """A link that accepted user and password, ready for `LinkProtocol.open`.
+
+        Fails with LinkRefused or LinkUnreachable; may be cancelled.
+        """
+        return _Login(self.name, self.node, self.timeout, request, self._reactor).answer
 
 
 class _LinkFactory(AMQFactory):  # type: ignore[misc]  # txamqp has no type information
@@ -46,7 +52,7 @@ class _LinkFactory(AMQFactory):  # type: ignore[misc]  # txamqp has no type info
 
     noisy = False
 
-    def __init__(self, request: LinkRequest, upstream_name: str, node: str, clock: IReactorTime) -> None:
+    def __init__(self, request: LoginRequest, upstream_name: str, node: str, clock: IReactorTime) -> None:
         # Not AMQFactory's: that loads a specification file, which txamqp does not ship.
         self._arguments = request, upstream_name, node, clock
 
@@ -56,21 +62,19 @@ class _LinkFactory(AMQFactory):  # type: ignore[misc]  # txamqp has no type info
         return link
 
 
-class _Attempt:
-    """One attempt to open a link; `answer` fires once, and nothing of a failed attempt stays behind."""
+class _Login:
+    """One way from the host name to connection.tune."""
 
-    def __init__(self, name: str, node: Node, timeout: float, request: LinkRequest, reactor: Any) -> None:
+    def __init__(self, name: str, node: Node, timeout: float, request: LoginRequest, reactor: Any) -> None:
         self._name = name
         self._node = node
         self._timeout = timeout
         self._link: LinkProtocol | None = None
-        self._over = False
-        self.answer: Deferred[LinkProtocol] = Deferred(lambda _: self._give_up())
-        self._timer = reactor.callLater(timeout, self._timed_out)
-        self._work = Deferred.fromCoroutine(self._open(request, reactor))
-        self._work.addBoth(self._settle)
+        self.answer = Attempt(
+            self._log_in(request, reactor), timeout, reactor, too_late=self._too_late, abort=self._abort
+        ).answer
 
-    async def _open(self, request: LinkRequest, reactor: Any) -> LinkProtocol:
+    async def _log_in(self, request: LoginRequest, reactor: Any) -> LinkProtocol:
         factory = _LinkFactory(request, self._name, str(self._node), reactor)
         # The name is resolved anew for each attempt: brokers move.
         node = self._node
@@ -81,36 +85,13 @@ class _Attempt:
             raise self._unreachable(self._connect_text(exc)) from None
         assert isinstance(link, LinkProtocol)  # what the factory builds
         self._link = link
-        await link.handshake()
+        await link.log_in()
         return link
 
-    def _settle(self, result: LinkProtocol | Failure) -> None:
-        if self._over:
-            # Given up meanwhile: `answer` is told already.
-            self._abort()
-            return
-        self._over = True
-        self._timer.cancel()
-        if isinstance(result, Failure) and not result.check(LinkRefused):
-            # A refused link sends its close-ok before it closes by itself.
-            self._abort()
-        self.answer.callback(result)
-
-    def _timed_out(self) -> None:
-        seconds = f"{self._timeout:g}s"
-        if self._link is None:
-            text = f"{self._itself} could not be reached by TCP within {seconds}"
-        else:
-            text = f"{self._itself} did not finish the AMQP handshake within {seconds}: no {self._link.stage.value}"
-        self._give_up()
-        self.answer.errback(self._unreachable(text))
-
-    def _give_up(self) -> None:
-        self._over = True
-        if self._timer.active():
-            self._timer.cancel()
-        self._work.cancel()
-        self._abort()
+    def _too_late(self) -> LinkUnreachable:
+        if self._link is not None:
+            return self._link.too_late(self._timeout)
+        return self._unreachable(f"{self._itself} could not be reached by TCP within {self._timeout:g}s")
 
     def _abort(self) -> None:
         if self._link is not None:

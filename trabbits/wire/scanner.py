@@ -16,7 +16,8 @@ How a decision is asked for
     What it returns is only where content behind the frame goes.  `STALL` leaves the frame and all that
     follows unread until `resume`.
 
-A destination is anything with ``append(octets)``: a list most of the time, `DISCARD` for nowhere.
+A destination is anything with ``append(octets)``: a list most of the time, `DISCARD` for nowhere.  What is appended is
+bytes, a memoryview on them, or a bytearray where routes patch.
 
 Source: AMQP 0-9-1 sections 2.3.5 (framing) and 4.2 (wire-level format, content order).
 """
@@ -169,21 +170,39 @@ class Scanner:
         """Take up scanning after a stall; may raise `Violation` or stall again."""
         if self.stalled:
             self.stalled = False
-            self.feed(b"")
+            rest = b"".join(self._parts)
+            self._parts.clear()
+            self._walk(rest, 0)
 
     def feed(self, octets: bytes) -> None:
         """Scan a chunk as received.  Raises `Violation` after everything sound before it went its way."""
-        if self._stopped:
+        stopped = self._stopped
+        if stopped:
             return
         parts = self._parts
-        if parts:
-            parts.append(octets)
-            self._have += len(octets)
-            if self.stalled or self._have < self._need:
+        start = 0
+        while parts:
+            # An unfinished frame gets what it lacks; the chunk itself is walked where it stands, not copied behind it.
+            lacking = max(0, self._need - self._have)
+            if self.stalled or self._stopped or len(octets) - start < lacking:
+                parts.append(octets[start:])
+                self._have += len(octets) - start
                 return
-            octets = b"".join(parts)
+            parts.append(octets[start : start + lacking])
+            start += lacking
+            whole = b"".join(parts)
             parts.clear()
-        self._walk(octets)
+            try:
+                self._walk(whole, 0)
+            except Exception:
+                # The rest of the chunk belongs to what `take_rest` hands over.
+                parts.append(octets[start:])
+                self._have += len(octets) - start
+                raise
+        if not self._stopped:
+            self._walk(octets, start)
+        elif start < len(octets):
+            parts.append(octets[start:])
 
     def take_rest(self) -> bytes:
         """Hand over the octets not scanned yet, from a whole frame's start on; the scanner forgets them."""
@@ -193,20 +212,20 @@ class Scanner:
         self.stalled = False
         return rest
 
-    def _walk(self, octets: bytes) -> None:  # noqa: C901, PLR0912, PLR0915 - one loop, unrolled on purpose: the hot path
-        """Walk whole frames; keep what is left over."""
+    def _walk(self, octets: bytes, start: int) -> None:  # noqa: C901, PLR0912, PLR0915 - one loop, unrolled on purpose: the hot path
+        """Walk whole frames from `start` on; keep what is left over."""
         if self.watch is not None:
             self.watch(octets)
-        out: bytes = octets
+        out: Any = memoryview(octets)
         if self.patching:
-            self.patchable = bytearray(octets)
-            out = self.patchable  # type: ignore[assignment]  # sliced only, and both slice alike
+            out = self.patchable = bytearray(octets)
         contents = self.contents
         carrying = self.carrying.get
         bare = self.bare.get
         payload_max = self._payload_max
         end = len(octets)
-        pos = run = frames = 0
+        pos = run = start
+        frames = 0
         to: Destination = DISCARD
         need = 7
         try:
@@ -336,7 +355,8 @@ class Scanner:
         finally:
             self.frames += frames
             if pos > run:
-                to.append(out if run == 0 and pos == end else out[run:pos])
+                whole = run == 0 and pos == end
+                to.append(octets if whole and not self.patching else out[run:pos])
         if pos != end:
             self._parts.append(octets[pos:])
             self._have = end - pos
