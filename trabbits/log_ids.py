@@ -52,7 +52,7 @@ class LogId(Enum):
     LINK_OPENED = ("TR201", "debug", "link to {upstream} opened at {node}")
     LINK_REFUSED = ("TR202", "warn", "{upstream} at {node} refused the client: {code} {text}")
     LINK_UNREACHABLE = ("TR203", "error", "no link: {text}")
-    LINK_LOST = ("TR204", "error", "link to {upstream} at {node} lost: {reason}")
+    LINK_LOST = ("TR204", "error", "link lost: {reason}")
     LINK_CLOSED_BY_UPSTREAM = ("TR205", "warn", "{upstream} at {node} closed the link: {code} {text}")
     CHANNEL_CLOSED_BY_UPSTREAM = ("TR206", "info", "{upstream} closed channel {channel}: {code} {text}")
     LINK_VIOLATION = ("TR207", "error", "{upstream} at {node} broke the protocol on channel {channel}: {code} {text}")

@@ -62,7 +62,10 @@ def expect_close(client: RawClient, code: int, words: str) -> commands.Connectio
     close = client.expect(commands.Connection.Close)
     assert close.reply_code == code, close.reply_text
     assert words in close.reply_text
-    client.send(commands.Connection.CloseOk())
+    try:
+        client.send(commands.Connection.CloseOk())
+    except ConnectionError:
+        pass  # too late on a busy machine: the proxy waits 300 ms
     client.expect_socket_closed()
     client.close()
     return close

@@ -126,7 +126,7 @@ def test_a_node_that_is_killed(
                 eventually(lambda worker=worker: worker.rounds > 3)  # type: ignore[misc]
             spare_node.kill()
             for closed in all_closed:
-                assert_lost(closed.result(20), spare_node, "lost upstream")
+                assert_lost(closed.result(20), spare_node, "the connection")
             bystander.goes_on()
     spare_proxy.wait_for_log(event="link_lost", upstream="spare")
     refused = RawClient.dial(HOST, spare_proxy.port)

@@ -71,7 +71,8 @@ def crowd(proxy: TrabbitsProcess, vhost: str) -> tuple[list[RawClient], int]:
         except (Closed, ConnectionError):
             refused += 1  # there was not even a descriptor to hear it with
         except AssertionError as unexpected:
-            assert "320" in str(unexpected)
-            assert "Too many open files" in str(unexpected)
+            told = str(unexpected)
+            assert "320" in told
+            assert "Too many open files" in told
             refused += 1
     return clients, refused

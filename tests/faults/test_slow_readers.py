@@ -22,6 +22,7 @@ from tests.faults.bystander import Bystander
 from tests.faults.conftest import running
 from tests.faults.fake_upstream import FakeUpstream, Peer, open_channel
 from tests.proxy import ProxyFactory, TrabbitsProcess
+from trabbits.session.fan import HELD_MAX
 from trabbits.testing.rabbitmq import RabbitNode
 
 SIZE = 100_000
@@ -87,11 +88,18 @@ def confirm_all(client: RawClient, count: int) -> None:
 def expect_all(client: RawClient, count: int, nodes: int) -> None:
     """So many numbered messages of each node arrive, in each node's order."""
     due = [0] * nodes
-    for _ in range(count * nodes):
-        number = int.from_bytes(client.expect_content(commands.Basic.Deliver).body[:8], "big")
-        assert number in due, f"message {number} arrived, {due} were due"
-        due[due.index(number)] += 1
+    for tag in range(1, count * nodes + 1):
+        expect_numbered(client, due, tag)
     assert due == [count] * nodes
+
+
+def expect_numbered(client: RawClient, due: list[int], tag: int) -> None:
+    """A delivery with this tag, of the message that is due from any of the nodes."""
+    content = client.expect_content(commands.Basic.Deliver)
+    assert content.method.delivery_tag == tag
+    number = int.from_bytes(content.body[:8], "big")
+    assert number in due, f"message {number} arrived, {due} were due"
+    due[due.index(number)] += 1
 
 
 @pytest.fixture(params=["plain", "fan"])
@@ -232,6 +240,41 @@ def test_a_message_that_stops_halfway(trabbits: ProxyFactory, rabbit_a: RabbitNo
         go_on.set()
         for piece in half:
             assert client.receive().payload == piece
-        expect_all(client, WAITING, 1)
+        due = [0]
+        for tag in range(2, WAITING + 2):
+            expect_numbered(client, due, tag)
         assert memory(proxy) - before < GROWTH
         client.close_politely()
+
+
+def test_deliveries_beyond_the_window(
+    trabbits: ProxyFactory, rabbit_a: RabbitNode, rabbit_b: RabbitNode, faults_vhost: str
+) -> None:
+    """Each node fills the prefetch window of a client that acknowledges nothing: what is too much waits, but not all.
+
+    100 MB of each node's go to the client or wait in the proxy, and there is no room for the second 100 MB there.
+    """
+    window = WAITING // 2
+    proxy = trabbits(fan_config(rabbit_a, rabbit_b))
+    client = RawClient.open(HOST, proxy.port, vhost=faults_vhost, timeout=30)
+    client.open_channel(1)
+    queue = unique("window")
+    client.call(commands.Queue.Declare(queue=queue, auto_delete=True), commands.Queue.DeclareOk)
+    for node in (rabbit_a, rabbit_b):
+        put(node, faults_vhost, queue, window)
+    before = memory(proxy)
+    client.call(commands.Basic.Qos(prefetch_count=window), commands.Basic.QosOk)
+    client.call(commands.Basic.Consume(queue=queue), commands.Basic.ConsumeOk)
+    due = [0, 0]
+    for tag in range(1, window + 1):
+        expect_numbered(client, due, tag)
+    eventually(at_rest(proxy, client), 20, "the links are paused")
+    assert unread(client) == 0
+    assert memory(proxy) - before < HELD_MAX + GROWTH
+    for tag in range(1, window + 1):
+        client.send(commands.Basic.Ack(tag), channel=1)
+        expect_numbered(client, due, window + tag)
+    assert due == [window, window]
+    client.send(commands.Basic.Ack(0, multiple=True), channel=1)
+    assert memory(proxy) - before < HELD_MAX + GROWTH
+    client.close_politely()

@@ -199,8 +199,9 @@ class Client(Peer):
         consumer.cancelling = True
 
         def cancelled(method: Any, body: bytes) -> None:
-            # An upstream's cancel may have been first.
-            state.consumers.pop(method.consumer_tag, None)
+            # An upstream's cancel may have been first, and the tag used again.
+            if state.consumers.get(consumer.tag) is consumer:
+                del state.consumers[consumer.tag]
 
         self.ask(channel, Basic.Cancel(consumer.tag), Basic.CancelOk, cancelled)
 

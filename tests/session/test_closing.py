@@ -179,8 +179,9 @@ def test_the_client_vanishes_after_its_close(opened: Opening) -> None:
 @SESSIONS
 def test_a_link_is_lost(upstreams: str, opened: Opening) -> None:
     play = opened(*upstreams)
-    play.do(lambda: play.session.link_lost(play.links["a"], "connection reset"))
-    text = "CONNECTION_FORCED - lost upstream 'a' (a.example:5672): connection reset"
+    reason = "upstream 'a' (a.example:5672) reset the connection"
+    play.do(lambda: play.session.link_lost(play.links["a"], reason))
+    text = f"CONNECTION_FORCED - {reason}"
     play.expect_client(connection_close(320, text))
     play.expect_actions(*TIMERS, *(f"CloseLink {name}" for name in upstreams[1:]), "SetTimer close 1")
     play.link("a", deliver(1, "c", 1, b"ghost"))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.session.conftest import Opening
-from tests.session.frames import HEARTBEAT, Basic, Channel, Connection, connection_close, on, publish
+from tests.session.frames import HEARTBEAT, Basic, Channel, Connection, Queue, connection_close, on, publish
 from tests.session.playbook import Playbook
 from trabbits.log_ids import LogId
 from trabbits.session.session import Phase
@@ -157,13 +157,27 @@ def test_a_link_that_opens_too_late_is_closed_again(fresh: Opening) -> None:
 def test_a_link_that_is_lost_before_the_others_are_there(fresh: Opening) -> None:
     play = connecting(fresh, "a", "b")
     play.link_opens("a")
-    play.do(lambda: play.session.link_lost(play.links["a"], "connection reset"))
-    text = "CONNECTION_FORCED - lost upstream 'a' (a.example:5672): connection reset"
+    reason = "upstream 'a' (a.example:5672) reset the connection"
+    play.do(lambda: play.session.link_lost(play.links["a"], reason))
+    text = f"CONNECTION_FORCED - {reason}"
     play.expect_client(connection_close(320, text))
     play.expect_actions(*GIVING_UP, "SetTimer close 1")
 
 
 # The client meanwhile
+
+
+def test_an_error_of_our_own_in_early_frames(fresh: Opening) -> None:
+    class Broken:
+        def rewrite(self, declare: object) -> object:
+            raise RuntimeError("bug")
+
+    play = connecting(fresh, rewriters={"a": Broken()})
+    play.client(on(1, Channel.Open(), Queue.Declare(queue="q")))
+    play.link_opens("a")
+    play.expect_link("a", on(1, Channel.Open()))
+    assert b"INTERNAL_ERROR" in play.taken("client")[-1]
+    play.skip()
 
 
 def test_the_client_may_close_meanwhile(fresh: Opening) -> None:

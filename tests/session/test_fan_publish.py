@@ -176,8 +176,9 @@ def test_a_reply_goes_to_the_upstream_whose_request_was_seen(opened: Opening) ->
     play = opened("a", "b")
     consume(play)
     request = deliver(1, "c", 1, b"reply to " + KEY.encode() + b" please")
-    play.link("b", request)
-    play.expect_client(request)
+    for at in range(len(request)):
+        play.link("b", request[at : at + 1])
+        play.skip_client()
     play.client(publish(1, KEY, b"reply", exchange=""))
     play.expect_link("b", publish(1, KEY, b"reply", exchange=""))
     other = KEY.replace("Zm9vYmFy", "Zm9vYmF6")

@@ -314,6 +314,25 @@ def test_recover_in_a_transaction(opened: Opening) -> None:
     play.expect_client(message(4, b"held"))
 
 
+def test_recover_in_a_transaction_that_settled_what_was_got(opened: Opening) -> None:
+    """What was got counts in no window."""
+    play = opened("a", "b")
+    transact(play)
+    play.client(on(1, Basic.Get(queue="q")))
+    play.skip()
+    play.do(lambda: play.session.messages_counted(1, 0))
+    play.skip()
+    play.link("a", get_ok(1, 1, b"x", 0))
+    play.skip()
+    play.client(ack(1))
+    play.expect_link("a", ack(1))
+    asked(play, Basic.Recover(True))
+    answered(play, Basic.RecoverOk())
+    rollback(play)
+    play.client(ack(1))
+    play.expect_link("a", ack(1))
+
+
 def test_a_message_under_way_when_recovering(opened: Opening) -> None:
     """The client gets it to its end, as it would from RabbitMQ."""
     play = opened("a", "b")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.session.conftest import Opening
 from tests.session.fans import ack, answered, asked, consume, nack, prefetch, reject
-from tests.session.frames import Basic, Channel, Confirm, Queue, channel_close, deliver, on, publish, split
+from tests.session.frames import Basic, Channel, Confirm, Connection, Queue, channel_close, deliver, on, publish, split
 from tests.session.playbook import Playbook
 from trabbits.session import fan
 from trabbits.session.fan import FanRelay
@@ -310,6 +310,33 @@ def test_a_link_whose_message_others_wait_for_is_not_paused(one: Playbook) -> No
     one.link("b", frames[2])
     one.expect_client(message(2, b"in pieces"))
     one.expect_actions("PauseLink b")
+
+
+@pytest.mark.usefixtures("small")
+def test_a_get_that_was_stalled_is_not_forgotten(one: Playbook) -> None:
+    """It is taken up when the requests before it are answered, at the moment when links would be paused."""
+    one.link("a", message(1))
+    one.skip()
+    one.client(on(1, Queue.Purge(queue="q"), Basic.Get(queue="q")))
+    one.skip()
+    one.link("b", on(1, Queue.PurgeOk(0)), message(1, bytes(400)))
+    one.expect_actions("PauseLink b")
+    one.link("a", on(1, Queue.PurgeOk(0)))
+    one.expect_client(on(1, Queue.PurgeOk(0)))
+    one.expect_actions("CountMessages b q 1", "ResumeLink b")
+
+
+@pytest.mark.usefixtures("small")
+def test_a_link_that_takes_a_new_secret_is_not_paused(one: Playbook) -> None:
+    one.link("a", message(1))
+    one.skip()
+    one.client(on(0, Connection.UpdateSecret("new", "expired")))
+    one.skip()
+    one.do(lambda: one.session.secret_updated(one.links["a"]))
+    one.link("b", message(1, bytes(400)))
+    one.expect_actions("PauseLink a")
+    one.do(lambda: one.session.secret_updated(one.links["b"]))
+    one.expect_client(on(0, Connection.UpdateSecretOk()))
 
 
 @pytest.mark.usefixtures("small")

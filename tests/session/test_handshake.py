@@ -1,17 +1,14 @@
 """The negotiation, from the protocol header to connection.open.
 
-Covered: every state with every method, headers in any form, both mechanisms, what is agreed, what upstreams are given.
-Not covered here: what upstreams answer (test_connecting.py, test_login.py).
+Covered: every state with every method, headers in any form, what is agreed, what upstreams are given.
+Not covered here: what upstreams answer (test_connecting.py, test_login.py), the mechanisms (test_credentials.py).
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pamqp import base, commands
 
 from tests.session.conftest import Opening
@@ -19,7 +16,6 @@ from tests.session.frames import PROTOCOL_HEADER, Channel, Connection, connectio
 from tests.session.playbook import Playbook
 from trabbits.log_ids import LogId
 from trabbits.session.announced import DEFAULT_VERSION
-from trabbits.session.credentials import Credentials, credentials_of
 from trabbits.session.handshake import CAPABILITIES, TRANSITIONS, Handshake, State
 from trabbits.session.session import Phase
 from trabbits.session.settings import SessionSettings
@@ -199,7 +195,7 @@ def test_another_header_gets_the_right_one_back(octets: bytes, shown: bytes, who
             play.client(octets[at : at + 1])
         shown = octets[:wrong]
     play.expect_client(PROTOCOL_HEADER)
-    play.expect_actions("CancelTimer handshake", "CloseClient")
+    play.expect_actions("CancelTimer handshake", "CancelTimer heartbeat", "CloseClient")
     assert play.logged[-1] == (LogId.BAD_PROTOCOL_HEADER, {"received": repr(shown)})
     play.client(PROTOCOL_HEADER)
     play.do(lambda: play.session.close(320, "shutting down"))
@@ -263,65 +259,11 @@ def test_a_client_that_said_nothing_is_closed_without_words(before: bytes, fresh
 # Who the client is
 
 
-def amqplain(**fields: Any) -> bytes:
-    """An AMQPLAIN response."""
-    return encode_table(fields)
-
-
-@pytest.mark.parametrize(
-    ("mechanism", "response", "user", "password"),
-    [
-        ("PLAIN", b"\0guest\0guest", "guest", "guest"),
-        ("PLAIN", b"\0\0", "", ""),
-        ("PLAIN", "\0Zoë\0pä§".encode(), "Zoë", "pä§"),
-        ("AMQPLAIN", amqplain(LOGIN="guest", PASSWORD="secret"), "guest", "secret"),
-        ("AMQPLAIN", amqplain(extra=1, PASSWORD="", LOGIN="Zoë"), "Zoë", ""),
-    ],
-)
-def test_credentials(mechanism: str, response: bytes, user: str, password: str) -> None:
-    found = credentials_of(mechanism, response)
-    assert found == Credentials(mechanism, user, password)
-    assert "secret" not in repr(found)
-
-
-@pytest.mark.parametrize(
-    ("mechanism", "response", "code", "words"),
-    [
-        ("PLAIN", b"", 403, "not NUL user NUL password"),
-        ("PLAIN", b"guest\0guest", 403, "not NUL user NUL password"),
-        ("PLAIN", b"admin\0guest\0guest", 403, "not NUL user NUL password"),
-        ("PLAIN", b"\0guest\0guest\0", 403, "not NUL user NUL password"),
-        ("PLAIN", b"\0\xff\0guest", 502, "not UTF-8"),
-        ("PLAIN", b"\0guest\0\xff", 502, "not UTF-8"),
-        ("AMQPLAIN", b"", 403, "user or password missing"),
-        ("AMQPLAIN", amqplain(LOGIN="guest"), 403, "user or password missing"),
-        ("AMQPLAIN", amqplain(LOGIN="guest", PASSWORD=1), 403, "user or password missing"),
-        ("AMQPLAIN", amqplain(LOGIN=b"\xff", PASSWORD="guest"), 403, "user or password missing"),
-        ("AMQPLAIN", amqplain(LOGIN="guest", PASSWORD="guest")[:-1], 502, "not a field table"),
-        ("AMQPLAIN", b"\0guest\0guest", 502, "not a field table"),
-        ("AMQPLAIN", b"\x01\xffV", 502, "not a field table"),
-        ("AMQPLAIN", b"\x01xT\xff\xff\xff\xff\xff\xff\xff\xff", 502, "not a field table"),
-        ("EXTERNAL", b"", 503, "unsupported authentication mechanism 'EXTERNAL'; supported are PLAIN, AMQPLAIN"),
-        ("plain", b"\0guest\0guest", 503, "unsupported authentication mechanism 'plain'"),
-    ],
-)
-def test_credentials_that_make_no_sense(mechanism: str, response: bytes, code: int, words: str) -> None:
-    with pytest.raises(Violation, match=words) as caught:
-        credentials_of(mechanism, response)
-    assert caught.value.code == code
-
-
-@given(st.sampled_from(["PLAIN", "AMQPLAIN"]), st.binary() | st.binary().map(lambda octets: b"\x05LOGIN" + octets))
-def test_only_violations_leave_the_reading_of_credentials(mechanism: str, response: bytes) -> None:
-    with suppress(Violation):
-        credentials_of(mechanism, response)
-
-
 def test_a_response_may_be_octets_that_are_no_text(fresh: Opening) -> None:
     """pamqp decodes it to `bytes` then."""
     play = fresh()
     in_state(play, State.START)
-    response = amqplain(x=b"\xff\xfe", LOGIN="guest", PASSWORD="guest")
+    response = encode_table({"x": b"\xff\xfe", "LOGIN": "guest", "PASSWORD": "guest"})
     fields = [bytes(4), b"\x08AMQPLAIN", len(response).to_bytes(4, "big"), response, b"\x05de_DE"]
     play.client(frame(1, 0, amqp.CONNECTION_START_OK.to_bytes(4, "big") + b"".join(fields)))
     play.skip()

@@ -110,7 +110,8 @@ def test_the_rest_of_a_stalled_scanner_can_be_taken() -> None:
 
 
 @pytest.mark.parametrize("behind", [b"", b"\xff" * 20, rare(1)[:3]])
-def test_stop_leaves_the_rest_of_the_chunk(behind: bytes) -> None:
+@pytest.mark.parametrize("places", [[], [5], [17]])
+def test_stop_leaves_the_rest_of_the_chunk(behind: bytes, places: list[int]) -> None:
     """Nothing behind is looked at, however wrong it is, and what comes later is dropped."""
     recorder = Recorder()
 
@@ -119,7 +120,8 @@ def test_stop_leaves_the_rest_of_the_chunk(behind: bytes) -> None:
         recorder.scanner.stop()
 
     recorder.scanner.method = method
-    recorder.scanner.feed(bare(1, "a") + asked(1, "a") + behind)
+    for chunk in cut(bare(1, "a") + asked(1, "a") + behind, places):
+        recorder.scanner.feed(chunk)
     recorder.scanner.feed(b"late")
     assert recorder.log == [("a", bare(1, "a")), ("method", asked(1, "a"))]
     assert recorder.scanner.take_rest() == behind
@@ -223,6 +225,19 @@ def test_a_scanner_without_hooks_works_as_well() -> None:
     recorder.scanner.began = None
     recorder.feed(A)
     assert merged(recorder.log) == [("a", b"".join(A))]
+
+
+@pytest.mark.parametrize("size", [1, 10, 1000])
+def test_a_watcher_sees_every_frame_whole(size: int) -> None:
+    """In some piece, before anything is decided about it."""
+    recorder = Recorder()
+    watched: list[bytes] = []
+    recorder.scanner.watch = watched.append
+    frames = [*A, rare(1), *message(2, "b", b"x" * 30, b"y" * 30), bare(1, "a")]
+    stream = b"".join(frames)
+    recorder.feed(stream[at : at + size] for at in range(0, len(stream), size))
+    for frame in frames:
+        assert any(frame in octets for octets in watched)
 
 
 # Failures of callbacks, which are our own

@@ -83,8 +83,6 @@ class Deliveries:
         while self.first > lowest:
             self.first -= 1
             self.outstanding.appendleft(None)
-        while self.first + len(self.outstanding) <= self.last:
-            self.outstanding.append(None)
         for tag, entry in settled:
             self.outstanding[tag - self.first] = entry
 

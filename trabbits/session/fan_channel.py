@@ -130,8 +130,10 @@ class FanChannel:
         return not consumer.no_ack and not self._window_open(consumer)
 
     def _window_open(self, consumer: Consumer) -> bool:
-        return not self.recovering and not (consumer.limit and consumer.unacked >= consumer.limit) and not (
-            self.limit and self.unacked >= self.limit
+        return (
+            not self.recovering
+            and not (consumer.limit and consumer.unacked >= consumer.limit)
+            and not (self.limit and self.unacked >= self.limit)
         )
 
     def issue(self, link: Link, link_tag: int, consumer: Consumer | None, *, no_ack: bool) -> int:

@@ -24,13 +24,14 @@ Source: AMQP 0-9-1 sections 2.2.4 and 1.4; RabbitMQ's rabbit_reader for codes an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, cast
 
 from attrs import frozen
 from pamqp import commands
 
+from trabbits.session.actions import LoginRequest, VirtualHostRequest
 from trabbits.session.announced import PRODUCT
 from trabbits.session.credentials import MECHANISMS, Credentials, credentials_of
 from trabbits.session.settings import SessionSettings
@@ -143,6 +144,28 @@ class Handshake:
         """What the client said it understands."""
         found = self.client_properties.get("capabilities")
         return found if isinstance(found, dict) else {}
+
+    def login(self, shown: Mapping[str, str]) -> LoginRequest:
+        """What the upstreams are told after start-ok; `shown` is added to the client's properties."""
+        credentials = self.credentials
+        assert credentials is not None
+        return LoginRequest(
+            mechanism=credentials.mechanism,
+            username=credentials.username,
+            password=credentials.password,
+            client_properties={**self.client_properties, **shown},
+            locale=self.locale,
+        )
+
+    def virtual_host_request(self) -> VirtualHostRequest:
+        """What the upstreams are told after open."""
+        agreement = self.agreement
+        return VirtualHostRequest(
+            virtual_host=self.virtual_host,
+            frame_max=agreement.frame_max,
+            channel_max=agreement.channel_max,
+            heartbeat=agreement.heartbeat,
+        )
 
     def _start(self) -> commands.Connection.Start:
         return commands.Connection.Start(

@@ -1,7 +1,7 @@
 """One client connection together with its links: the events that reach it, and its life from first octet to last.
 
-Lives here: the phases of a session, channel 0, closing in both directions, and who is told about what failed.
-What happens to methods on channels is the relay's business (``plain.py``, ``fan.py``).
+Lives here: the way from one phase to the next, channel 0, and which part of the session hears of what.
+What happens to methods on channels is the relay's business (``plain.py``, ``fan.py``), how it ends is `Ending`'s.
 Must not know: sockets, clocks, Twisted.  Surroundings call an event, then carry out what waits in `to_client`,
 in every link's `Link.out` and `Link.control`, and in `actions`, in this order.
 
@@ -10,72 +10,39 @@ Source: AMQP 0-9-1 sections 1.4 and 2.2.4; RabbitMQ's rabbit_reader for codes an
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
-from enum import Enum
 from typing import Any
 
 from pamqp import commands
 
 from trabbits.log_ids import LogId
+from trabbits.session import timers
 from trabbits.session.actions import (
-    AbortClient,
     Action,
-    CancelLinks,
     CancelTimer,
-    CloseClient,
     CloseLink,
-    LoginRequest,
     OpenLinks,
     OpenVirtualHost,
     SetTimer,
-    UpdateSecret,
-    VirtualHostRequest,
 )
+from trabbits.session.ending import Ending
 from trabbits.session.fan import FanRelay
 from trabbits.session.handshake import BadProtocolHeader, Handshake, State
 from trabbits.session.link import Link
+from trabbits.session.phase import BEFORE_OPEN, ENDING, Phase
 from trabbits.session.plain import PlainRelay
 from trabbits.session.relay import Relay
+from trabbits.session.secrets import SecretUpdates
 from trabbits.session.settings import SessionSettings
+from trabbits.session.timers import Supervision
 from trabbits.wire import constants as amqp
-from trabbits.wire.decode import decode_method
-from trabbits.wire.drain import Drain
-from trabbits.wire.encode import connection_close, cut_text, empty_method, method_frame
+from trabbits.wire.encode import cut_text, empty_method, method_frame
 from trabbits.wire.errors import Violation
 from trabbits.wire.methods import name_of
-from trabbits.wire.peek import reply_of_close
 from trabbits.wire.scanner import STALL, Destination, Scanner
 
-_HANDSHAKE = "handshake"
-_CLOSE = "close"
-_HEARTBEAT = "heartbeat"
-#: A client that is silent for so many half intervals is taken for dead (section 4.2.7: two intervals).
-_SILENT_HALVES = 4
 #: The largest frame taken before anything is agreed; a bound on what a stranger can make us hold.
 _HANDSHAKE_FRAME_MAX = 65536
-
-
-class Phase(Enum):
-    """Where in its life a session is."""
-
-    HANDSHAKE = "beginning"
-    #: Links are on their way; their upstreams have not all accepted user and password.
-    AUTHENTICATING = "authenticating"
-    #: They have; the client says what it wants.
-    TUNING = "tuning"
-    #: The upstreams are asked for the virtual host.
-    CONNECTING = "opening links"
-    RUNNING = "open"
-    #: We sent connection.close and wait for close-ok.
-    CLOSING = "closing"
-    #: The client sent connection.close; its close-ok waits for the links.
-    CLIENT_CLOSING = "closed by the client"
-    CLOSED = "closed"
-
-
-#: There may be links that are not open yet.
-_BEFORE_OPEN = (Phase.AUTHENTICATING, Phase.TUNING, Phase.CONNECTING)
 
 
 class Session:
@@ -103,13 +70,13 @@ class Session:
         self._handshake = Handshake(settings, self.to_client.append)
         #: The upstreams that accepted user and password.
         self._authenticated: set[str] = set()
-        self._feed: Callable[[bytes], None] = self._header_octets
-        self._drain = Drain()
+        #: What takes the client's octets now.
+        self.feed: Callable[[bytes], None] = self._header_octets
+        self._ending = Ending(self)
         self._relay: Relay | None = None
         self._heard = True
-        self._silent_halves = 0
-        #: The links that have not taken a new secret yet, for each connection.update-secret, oldest first.
-        self._secrets_due: deque[set[Link]] = deque()
+        self._supervision = Supervision()
+        self._secrets = SecretUpdates()
         #: Whether the client's transport is gone.
         self.client_gone = False
 
@@ -117,6 +84,11 @@ class Session:
         return f"<Session {self.id} {self.phase.name}>"
 
     # What surroundings may ask
+
+    @property
+    def spoken(self) -> bool:
+        """Whether the client has shown that it speaks AMQP, so that it understands connection.close."""
+        return self._handshake.state is not State.HEADER
 
     @property
     def channel_max(self) -> int:
@@ -149,58 +121,41 @@ class Session:
     def client_connected(self) -> None:
         """The client's transport is there."""
         self.log(LogId.CLIENT_CONNECTED, address=self.address)
-        self.actions.append(SetTimer(_HANDSHAKE, self.settings.handshake_timeout))
+        self.actions.append(SetTimer(timers.HANDSHAKE, self.settings.handshake_timeout))
 
     def client_received(self, octets: bytes) -> None:
         """Octets came from the client."""
         self._heard = True
         try:
-            self._feed(octets)
+            self.feed(octets)
             if self.settle_due:
                 self._settle()
         except Violation as violation:
-            self._client_violated(violation)
+            self._ending.client_violated(violation)
         except Exception as error:
-            self._failed(error)
+            self._ending.failed(error)
 
     def client_lost(self, reason: str) -> None:
         """The client's transport is gone."""
         if self.client_gone:
             return
         self.client_gone = True
-        if self.phase not in (Phase.CLOSING, Phase.CLIENT_CLOSING, Phase.CLOSED):
+        if self.phase not in ENDING:
             self.log(LogId.CLIENT_VANISHED, reason=reason)
-        self._shut()
+        self._ending.client_lost()
 
     def close(self, code: int, text: str, class_id: int = 0, method_id: int = 0) -> None:
         """Close the client's connection properly, with this reply, and the links with it."""
-        if self.phase in (Phase.CLOSING, Phase.CLIENT_CLOSING, Phase.CLOSED):
-            return
-        self.log(LogId.CLIENT_CLOSED, by="trabbits", code=code, text=text)
-        spoken = self._handshake.state is not State.HEADER
-        self._give_up_links()
-        self.phase = Phase.CLOSING
-        if spoken:
-            self.to_client.append(connection_close(code, text, class_id, method_id))
-            self.actions.append(SetTimer(_CLOSE, self.settings.connection_close_timeout))
-            # Not before: the client's own connection.close may be among what was not read yet.
-            self._read_to_the_end()
-        else:
-            self._feed = _ignore
-            self.actions.append(CloseClient())
+        self._ending.close(code, text, class_id, method_id)
 
     def timer_fired(self, name: str) -> None:
         """A timer set by `SetTimer` ran out."""
-        if name == _HANDSHAKE:
+        if name == timers.HANDSHAKE:
             self._handshake_timed_out()
-        elif name == _HEARTBEAT:
+        elif name == timers.HEARTBEAT:
             self._heartbeat()
-        elif self.phase is Phase.CLIENT_CLOSING:
-            self._answer_close()
-        elif self.phase is Phase.CLOSING:
-            timeout = self.settings.connection_close_timeout
-            self.log(LogId.CLOSE_TIMEOUT, peer="client", timeout=timeout)
-            self.actions.append(AbortClient())
+        else:
+            self._ending.timed_out()
 
     # Events of the links
 
@@ -238,7 +193,7 @@ class Session:
     def link_refused(self, name: str, node: str, code: int, text: str, class_id: int, method_id: int) -> None:
         """An upstream refused the client with this reply."""
         self.log(LogId.LINK_REFUSED, upstream=name, node=node, code=code, text=text)
-        if self.phase not in _BEFORE_OPEN:
+        if self.phase not in BEFORE_OPEN:
             return
         if self.phase is Phase.TUNING:
             # No answer to anything the client said.
@@ -248,16 +203,14 @@ class Session:
         if code == amqp.ACCESS_REFUSED and not spoken:
             # Such a client takes a closed socket for "login failed", as from RabbitMQ.
             self.log(LogId.CLIENT_CLOSED, by="trabbits", code=code, text=text)
-            self._give_up_links()
-            self.phase = Phase.CLOSING
-            self.actions.append(CloseClient())
+            self._ending.hang_up()
             return
         self.close(code, text, class_id, method_id)
 
     def link_unreachable(self, name: str, node: str, text: str) -> None:
         """An upstream could not be reached in time, or its link broke before it was open; `text` names it."""
         self.log(LogId.LINK_UNREACHABLE, upstream=name, node=node, text=text)
-        if self.phase in _BEFORE_OPEN:
+        if self.phase in BEFORE_OPEN:
             self.close(amqp.CONNECTION_FORCED, f"CONNECTION_FORCED - {text}")
 
     def link_received(self, link: Link, octets: bytes) -> None:
@@ -267,27 +220,25 @@ class Session:
             if self.settle_due:
                 self._settle()
         except Violation as violation:
-            self._link_violated(link, violation)
+            self._ending.link_violated(link, violation)
         except Exception as error:
-            self._failed(error)
+            self._ending.failed(error)
 
     def link_lost(self, link: Link, reason: str) -> None:
-        """A link broke."""
+        """A link broke; `reason` is a sentence that names upstream and node."""
         self.log(LogId.LINK_LOST, upstream=link.name, node=link.node, reason=reason)
-        self._drop(link)
-        self.close(amqp.CONNECTION_FORCED, f"CONNECTION_FORCED - lost upstream '{link.name}' ({link.node}): {reason}")
+        self._ending.link_gone(link)
+        self.close(amqp.CONNECTION_FORCED, f"CONNECTION_FORCED - {reason}")
 
     def link_closed(self, link: Link, code: int, text: str, class_id: int, method_id: int) -> None:
         """A node sent connection.close; it is answered already."""
         self.log(LogId.LINK_CLOSED_BY_UPSTREAM, upstream=link.name, node=link.node, code=code, text=text)
-        self._drop(link)
+        self._ending.link_gone(link)
         self.close(code, f"{text} (upstream '{link.name}')", class_id, method_id)
 
     def link_gone(self, link: Link) -> None:
         """A link asked to close by `CloseLink` is closed, one way or the other."""
-        self._drop(link)
-        if self.phase is Phase.CLIENT_CLOSING and not any(each.open for each in self.links):
-            self._answer_close()
+        self._ending.link_gone(link)
 
     def link_blocked(self, link: Link, reason: str) -> None:
         """A node sent connection.blocked."""
@@ -307,26 +258,25 @@ class Session:
     def messages_counted(self, token: int, count: int) -> None:
         """The answer to `CountMessages`."""
         if self.phase is Phase.RUNNING and self._relay is not None:
-            self._guarded(lambda relay: relay.messages_counted(token, count))
+            relay = self._relay
+            self._guarded(lambda: relay.messages_counted(token, count))
 
     def secret_updated(self, link: Link) -> None:
         """A node took the new secret."""
-        next((due for due in self._secrets_due if link in due), set()).discard(link)
-        while self._secrets_due and not self._secrets_due[0]:
-            self._secrets_due.popleft()
+        for _ in range(self._secrets.taken(link)):
             if self.phase is Phase.RUNNING:
                 self.to_client.append(empty_method(0, amqp.CONNECTION_UPDATE_SECRET_OK))
 
     def awaits_secret(self, link: Link) -> bool:
         """Whether a link has a new secret to take."""
-        return any(link in due for due in self._secrets_due)
+        return self._secrets.awaited(link)
 
     def octets_for(self, link: Link) -> bytes:
         """Take what waits for a node, cut to what it takes."""
         try:
             return link.take()
         except Violation as violation:
-            self._client_violated(violation)
+            self._ending.client_violated(violation)
             return b""
 
     # Channel 0 and the phases
@@ -336,16 +286,14 @@ class Session:
             rest = self._handshake.header_received(octets)
         except BadProtocolHeader as error:
             self.log(LogId.BAD_PROTOCOL_HEADER, received=repr(error.octets))
-            self.phase = Phase.CLOSING
-            self._feed = _ignore
             # Section 4.2.2: the server answers with the header it would have liked and closes the socket.
             self.to_client.append(amqp.PROTOCOL_HEADER)
-            self.actions += (CancelTimer(_HANDSHAKE), CloseClient())
+            self._ending.hang_up()
             return
         if rest is not None:
-            self._feed = self.client_scanner.feed
+            self.feed = self.client_scanner.feed
             if rest:
-                self._feed(rest)
+                self.feed(rest)
 
     def _client_method(self, index: int, channel: int, frame: bytes) -> Destination | None:
         if self.phase is Phase.AUTHENTICATING and not (channel == 0 and index == amqp.CONNECTION_CLOSE):
@@ -367,7 +315,7 @@ class Session:
 
     def _control_method(self, index: int, frame: bytes) -> Destination | None:
         if index == amqp.CONNECTION_CLOSE:
-            self._client_closes(frame)
+            self._ending.client_closed(frame)
         elif self.phase in (Phase.HANDSHAKE, Phase.TUNING):
             self._handshake.method_received(index, frame)
             agreement = self._handshake.agreement
@@ -376,11 +324,11 @@ class Session:
             elif index == amqp.CONNECTION_TUNE_OK:
                 self.client_scanner.frame_max = agreement.frame_max
                 if agreement.heartbeat:
-                    self.actions.append(SetTimer(_HEARTBEAT, agreement.heartbeat / 2))
+                    self.actions.append(SetTimer(timers.HEARTBEAT, agreement.heartbeat / 2))
             elif index == amqp.CONNECTION_OPEN:
                 self._connect()
         elif index == amqp.CONNECTION_UPDATE_SECRET and self.phase is Phase.RUNNING:
-            self._update_secret(frame)
+            self.actions += self._secrets.asked(frame, self.links)
         else:
             # RabbitMQ's code; the specification would have 503.
             raise Violation(
@@ -393,49 +341,23 @@ class Session:
 
     def _log_in(self) -> None:
         """The client said who it is; whether that is so is the upstreams' to say."""
-        handshake = self._handshake
-        credentials = handshake.credentials
-        assert credentials is not None
         self.phase = Phase.AUTHENTICATING
         # The client is not waited for any more, and every upstream has a timeout of its own.
-        self.actions.append(CancelTimer(_HANDSHAKE))
-        properties = dict(handshake.client_properties)
-        properties["trabbits_client_address"] = self.address
-        properties["trabbits_session"] = self.id
-        self.actions.append(
-            OpenLinks(
-                LoginRequest(
-                    mechanism=credentials.mechanism,
-                    username=credentials.username,
-                    password=credentials.password,
-                    client_properties=properties,
-                    locale=handshake.locale,
-                )
-            )
-        )
+        self.actions.append(CancelTimer(timers.HANDSHAKE))
+        shown = {"trabbits_client_address": self.address, "trabbits_session": self.id}
+        self.actions.append(OpenLinks(self._handshake.login(shown)))
 
     def _tune(self) -> None:
         """All upstreams accepted the client; it is its turn again."""
         self.phase = Phase.TUNING
         self._handshake.tune()
-        self.actions.append(SetTimer(_HANDSHAKE, self.settings.handshake_timeout))
-        self._scan_on()
+        self.actions.append(SetTimer(timers.HANDSHAKE, self.settings.handshake_timeout))
+        self._guarded(self._scan_on)
 
     def _connect(self) -> None:
         """The client wants a virtual host."""
-        agreement = self._handshake.agreement
         self.phase = Phase.CONNECTING
-        self.actions.append(CancelTimer(_HANDSHAKE))
-        self.actions.append(
-            OpenVirtualHost(
-                VirtualHostRequest(
-                    virtual_host=self._handshake.virtual_host,
-                    frame_max=agreement.frame_max,
-                    channel_max=agreement.channel_max,
-                    heartbeat=agreement.heartbeat,
-                )
-            )
-        )
+        self.actions += (CancelTimer(timers.HANDSHAKE), OpenVirtualHost(self._handshake.virtual_host_request()))
 
     def _open(self) -> None:
         """All links are there: the client may begin."""
@@ -455,26 +377,7 @@ class Session:
             address=self.address,
             upstreams=[link.name for link in self.links],
         )
-        self._scan_on()
-
-    def _scan_on(self) -> None:
-        """Take up what the client sent too early."""
-        try:
-            self.client_scanner.resume()
-            if self.settle_due:
-                self._settle()
-        except Violation as violation:
-            self._client_violated(violation)
-        except Exception as error:
-            self._failed(error)
-
-    def _update_secret(self, frame: bytes) -> None:
-        method = decode_method(frame)
-        assert isinstance(method, commands.Connection.UpdateSecret)
-        given = method.new_secret or b""
-        secret = given if isinstance(given, str) else given.decode("utf-8", "surrogateescape")
-        self._secrets_due.append(set(self.links))
-        self.actions += [UpdateSecret(link, secret, method.reason or "") for link in self.links]
+        self._guarded(self._scan_on)
 
     def _link_method(self, link: Link, index: int, channel: int, frame: bytes) -> Destination | None:
         if channel in (0, link.own_channel):
@@ -488,115 +391,25 @@ class Session:
     def _tells_blocked(self) -> bool:
         return self.phase is Phase.RUNNING and bool(self.client_capabilities.get("connection.blocked"))
 
-    # The end, in all its forms
-
-    def _client_closes(self, frame: bytes) -> None:
-        code, text, _, _ = reply_of_close(frame)
-        self.log(LogId.CLIENT_CLOSED, by="client", code=code, text=text)
-        self._give_up_links()
-        self.phase = Phase.CLIENT_CLOSING
-        self._feed = _ignore
-        self.client_scanner.stop()
-        if any(link.open for link in self.links):
-            # Like RabbitMQ's, our close-ok means that exclusive queues are gone; but we do not wait forever.
-            self.actions.append(SetTimer(_CLOSE, self.settings.connection_close_timeout))
-        else:
-            self._answer_close()
-
-    def _answer_close(self) -> None:
-        self.to_client.append(empty_method(0, amqp.CONNECTION_CLOSE_OK))
-        self.phase = Phase.CLOSED
-        self.actions += (CancelTimer(_CLOSE), CloseClient())
-
-    def _read_to_the_end(self) -> None:
-        """Look for the client's close-ok from now on, whatever else it sends."""
-        self.client_scanner.stop()
-        self._feed = self._closing_octets
-        self.client_reading = True
-        rest = self.client_scanner.take_rest()
-        if rest:
-            self._closing_octets(rest)
-
-    def _closing_octets(self, octets: bytes) -> None:
-        found = self._drain.feed(octets)
-        if found is None or self.phase is not Phase.CLOSING:
-            return
-        if found == amqp.CONNECTION_CLOSE:
-            # Both closed at once (section 1.4.2.9): it gets its answer, and that is the end.
-            self.to_client.append(empty_method(0, amqp.CONNECTION_CLOSE_OK))
-        self.phase = Phase.CLOSED
-        self._feed = _ignore
-        self.actions += (CancelTimer(_CLOSE), CloseClient())
-
-    def _give_up_links(self) -> None:
-        if self.phase in _BEFORE_OPEN:
-            self.actions.append(CancelLinks())
-        self.actions += (CancelTimer(_HANDSHAKE), CancelTimer(_HEARTBEAT))
-        self.actions += [CloseLink(link) for link in self.links if link.open]
-        for link in self.links:
-            # Its close-ok must still be seen, by trabbits' own conversation with the node.
-            link.scanner.mute()
-
-    def _shut(self) -> None:
-        """The client is gone: so is everything else."""
-        if self.phase is not Phase.CLOSED and self.phase not in (Phase.CLOSING, Phase.CLIENT_CLOSING):
-            self._give_up_links()
-        self.phase = Phase.CLOSED
-        self._feed = _ignore
-        self.actions += (CancelTimer(_HANDSHAKE), CancelTimer(_HEARTBEAT), CancelTimer(_CLOSE))
-
-    def _drop(self, link: Link) -> None:
-        link.open = False
-        link.out.clear()
-        link.control.clear()
-        link.scanner.stop()
-
-    def _client_violated(self, violation: Violation) -> None:
-        if self.phase in (Phase.CLOSING, Phase.CLIENT_CLOSING, Phase.CLOSED):
-            return
-        self.log(LogId.CLIENT_VIOLATION, channel=violation.channel, code=violation.code, text=violation.reply_text)
-        self.close(violation.code, violation.reply_text, violation.class_id, violation.method_id)
-
-    def _link_violated(self, link: Link, violation: Violation) -> None:
-        link.scanner.stop()
-        self.log(
-            LogId.LINK_VIOLATION,
-            upstream=link.name,
-            node=link.node,
-            channel=violation.channel,
-            code=violation.code,
-            text=violation.reply_text,
-        )
-        # It was not the client's fault, so it is told about a lost upstream, not about a frame error.
-        self.close(
-            amqp.CONNECTION_FORCED,
-            f"CONNECTION_FORCED - upstream '{link.name}' ({link.node}) broke the protocol: {violation.text}",
-        )
-
-    def _failed(self, error: Exception) -> None:
-        """The core raised what it should not: close everything rather than leave it half alive."""
-        self.log(LogId.INTERNAL_ERROR, text=f"the session raised {type(error).__name__}", error=error)
-        if self.phase in (Phase.CLOSING, Phase.CLIENT_CLOSING, Phase.CLOSED):
-            self.actions.append(AbortClient())
-            return
-        self.close(
-            amqp.INTERNAL_ERROR, f"INTERNAL_ERROR - trabbits failed on this connection; its log has more on {self.id}"
-        )
+    def _scan_on(self) -> None:
+        """Take up what the client sent too early."""
+        self.client_scanner.resume()
+        if self.settle_due:
+            self._settle()
 
     def _settle(self) -> None:
         self.settle_due = False
         if self.phase is Phase.RUNNING and self._relay is not None:
-            self._guarded(lambda relay: relay.settle())
+            self._guarded(self._relay.settle)
 
-    def _guarded(self, step: Callable[[Relay], None]) -> None:
-        """Do something that scans the client's octets outside `client_received`."""
-        assert self._relay is not None
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Do something that may scan the client's octets, outside `client_received`."""
         try:
-            step(self._relay)
+            step()
         except Violation as violation:
-            self._client_violated(violation)
+            self._ending.client_violated(violation)
         except Exception as error:
-            self._failed(error)
+            self._ending.failed(error)
 
     # Timers
 
@@ -604,28 +417,14 @@ class Session:
         if self.phase not in (Phase.HANDSHAKE, Phase.TUNING):
             return
         self.log(LogId.HANDSHAKE_TIMEOUT, timeout=self.settings.handshake_timeout)
-        self._give_up_links()
-        self.phase = Phase.CLOSING
-        self._feed = _ignore
-        self.actions.append(CloseClient())
+        self._ending.hang_up()
 
     def _heartbeat(self) -> None:
         interval = self._handshake.agreement.heartbeat
-        if self._heard or not self.client_reading:
-            self._silent_halves = 0
-        else:
-            self._silent_halves += 1
-        self._heard = False
-        if self._silent_halves >= _SILENT_HALVES:
+        heard, self._heard = self._heard, False
+        if not self._supervision.half_an_interval_passed(heard=heard, reading=self.client_reading):
             self.log(LogId.HEARTBEAT_MISSED, peer="client", seconds=2 * interval)
-            self._give_up_links()
-            self.phase = Phase.CLOSED
-            self._feed = _ignore
-            self.actions.append(AbortClient())
+            self._ending.abort()
             return
         self.to_client.append(amqp.HEARTBEAT_FRAME)
-        self.actions.append(SetTimer(_HEARTBEAT, interval / 2))
-
-
-def _ignore(octets: bytes) -> None:
-    """Octets that nobody needs any more."""
+        self.actions.append(SetTimer(timers.HEARTBEAT, interval / 2))
