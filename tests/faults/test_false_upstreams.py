@@ -63,7 +63,7 @@ def config(kind: str, address: str, node: RabbitNode) -> dict[str, Any]:
     if kind == "fan":
         upstreams.insert(0, {"name": "true", "address": node.address})
     # Nobody waits long for a false upstream to say goodbye.
-    return {"upstreams": upstreams, "connection_close_timeout": "200ms"}
+    return {"upstreams": upstreams, "connection_close_timeout": "100ms"}
 
 
 def knock(port: int) -> commands.Connection.Close:

@@ -25,7 +25,8 @@ from trabbits.interfaces import IQueueAttributeRewriter, IRoutingStrategy
 from trabbits.log_ids import LogId
 from trabbits.session import actions
 from trabbits.session.link import Link
-from trabbits.session.session import Phase, Session
+from trabbits.session.phase import Phase
+from trabbits.session.session import Session
 from trabbits.session.settings import SessionSettings, UpstreamSettings
 
 OWN_CHANNEL = 2047

@@ -184,6 +184,7 @@ def test_a_refused_secret_is_the_upstreams_close(opened: Opening) -> None:
     play.expect_client(connection_close(403, f"{text} (upstream 'a')", Connection.UpdateSecret))
     play.skip()
     play.do(lambda: play.session.secret_updated(play.links["b"]))
+    play.do(lambda: play.session.secret_updated(play.links["a"]))
 
 
 # What is trabbits' own

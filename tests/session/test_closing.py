@@ -22,7 +22,7 @@ from tests.session.frames import (
     publish,
 )
 from trabbits.log_ids import LogId
-from trabbits.session.session import Phase
+from trabbits.session.phase import Phase
 
 TIMERS = ("CancelTimer handshake", "CancelTimer heartbeat")
 CLOSED = ("CancelTimer close", "CloseClient")

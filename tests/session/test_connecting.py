@@ -10,7 +10,7 @@ from tests.session.conftest import Opening
 from tests.session.frames import HEARTBEAT, Basic, Channel, Connection, Queue, connection_close, on, publish
 from tests.session.playbook import Playbook
 from trabbits.log_ids import LogId
-from trabbits.session.session import Phase
+from trabbits.session.phase import Phase
 
 GIVING_UP = ("CancelLinks", "CancelTimer handshake", "CancelTimer heartbeat")
 

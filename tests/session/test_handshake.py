@@ -17,7 +17,7 @@ from tests.session.playbook import Playbook
 from trabbits.log_ids import LogId
 from trabbits.session.announced import DEFAULT_VERSION
 from trabbits.session.handshake import CAPABILITIES, TRANSITIONS, Handshake, State
-from trabbits.session.session import Phase
+from trabbits.session.phase import Phase
 from trabbits.session.settings import SessionSettings
 from trabbits.wire import constants as amqp
 from trabbits.wire.encode import frame, method_frame

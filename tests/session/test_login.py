@@ -13,7 +13,7 @@ from tests.session.conftest import Opening
 from tests.session.frames import HEARTBEAT, PROTOCOL_HEADER, Basic, Channel, Connection, connection_close, on, publish
 from tests.session.playbook import CAPABILITIES, Playbook
 from trabbits.log_ids import LogId
-from trabbits.session.session import Phase
+from trabbits.session.phase import Phase
 
 TUNE = Connection.Tune(2046, 131072, 60)
 TUNE_OK = Connection.TuneOk(2046, 131072, 0)

@@ -14,6 +14,7 @@ from tests.session.conftest import Opening
 from tests.session.frames import (
     Basic,
     Channel,
+    Connection,
     Exchange,
     Queue,
     channel_close,
@@ -271,6 +272,16 @@ def test_bodies_are_cut_for_a_node_that_takes_smaller_frames(fresh: Opening) -> 
     play.expect_link("a", method, content(1, octets, 4088))
     play.link("a", deliver(1, "c", 1, b"x" * 4000))
     play.expect_client(deliver(1, "c", 1, b"x" * 4000))
+
+
+def test_a_method_that_a_node_cannot_take_does_not_matter_behind_a_close(fresh: Opening) -> None:
+    play = fresh("a")
+    play.open(link_frame_max={"a": 4096})
+    play.open_channel(1)
+    play.client(
+        on(1, Exchange.Declare(exchange="x", arguments={"x": "y" * 5000})), on(0, Connection.Close(200, "bye", 0, 0))
+    )
+    play.expect_actions("CancelTimer handshake", "CancelTimer heartbeat", "CloseLink a", "SetTimer close 1")
 
 
 def test_a_method_that_a_node_cannot_take_closes_the_connection(fresh: Opening) -> None:

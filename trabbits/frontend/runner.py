@@ -45,6 +45,7 @@ class SessionRunner:
     ) -> None:
         self.session = session
         self._client = client
+        self._write_client = client.write
         self._clock = clock
         self._finished: Callable[[], None] | None = finished
         self._openings = Openings(
@@ -135,7 +136,7 @@ class SessionRunner:
                 if link.control:
                     self._control(link)
             if to_client:
-                self._client.write(to_client)
+                self._write_client(to_client)
                 to_client.clear()
             if not session.actions:
                 break

@@ -85,6 +85,8 @@ class _Login:
             raise self._unreachable(self._connect_text(exc)) from None
         assert isinstance(link, LinkProtocol)  # what the factory builds
         self._link = link
+        # Octets come straight to the link from now on, not through the endpoint's wrapper.
+        link.transport.protocol = link
         await link.log_in()
         return link
 
