@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 from pamqp import commands
 
-from tests.clients import Closed, RawClient
+from tests.clients import HEARTBEAT, Closed, RawClient, raw_frame
 from tests.contract.target import HOST
 
 Script = Callable[["Peer"], None]
@@ -139,10 +140,12 @@ def never_open(peer: Peer) -> None:
 
 
 def stop_reading(peer: Peer) -> None:
-    """Opens the connection and a channel, and reads nothing more."""
-    peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+    """Opens the connection and a channel, and reads nothing more; it is alive, though, and says so."""
     peer.shake_hands()
     open_channel(peer)
+    while True:
+        peer.send_octets(raw_frame(HEARTBEAT, 0, b""))
+        time.sleep(0.2)
 
 
 def open_channel(peer: Peer) -> None:

@@ -108,16 +108,6 @@ class CancelTimer(Action):
     name: str
 
 
-@frozen
-class PauseClient(Action):
-    """Read nothing more from the client until `ResumeClient`."""
-
-
-@frozen
-class ResumeClient(Action):
-    """Read from the client again."""
-
-
 @frozen(eq=False)
 class PauseLink(Action):
     """Read nothing more from this link until `ResumeLink`."""
