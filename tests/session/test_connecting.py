@@ -237,3 +237,12 @@ def test_the_announced_version_is_that_of_the_upstreams(fresh: Opening) -> None:
     session = play.session
     play.do(lambda: session.link_authenticated("a", "n", {"product": "RabbitMQ", "version": "3.13.1"}))
     assert play.settings.announced.version == "3.13.1"
+
+
+def test_a_link_that_is_blocked_before_the_others_are_there(fresh: Opening) -> None:
+    """The client hears of it as soon as it is told that the connection is open."""
+    play = connecting(fresh, "a", "b")
+    play.link_opens("a")
+    play.do(lambda: play.session.link_blocked(play.links["a"], "low on disk"))
+    play.link_opens("b")
+    play.expect_client(on(0, Connection.OpenOk()), on(0, Connection.Blocked("low on disk (upstream 'a')")))

@@ -225,7 +225,17 @@ def test_a_reply_key_is_looked_for_where_it_was_made(opened: Opening) -> None:
 # What cannot be
 
 
-@pytest.mark.parametrize(("class_id", "method_id", "name"), [(30, 10, "access.request"), (60, 200, "basic.credit")])
+def test_a_request_of_amqp_0_8_is_spread_as_well(opened: Opening) -> None:
+    play = opened("a", "b")
+    request, reply = frame(1, 1, b"\0\x1e\0\x0a\0\0"), frame(1, 1, b"\0\x1e\0\x0b\0\x01")
+    play.client(request)
+    play.expect_links(request)
+    play.link("a", reply)
+    play.link("b", reply)
+    play.expect_client(reply)
+
+
+@pytest.mark.parametrize(("class_id", "method_id", "name"), [(60, 200, "basic.credit")])
 def test_what_cannot_be_spread_is_refused(class_id: int, method_id: int, name: str, opened: Opening) -> None:
     play = opened("a", "b")
     play.client(frame(1, 1, class_id.to_bytes(2, "big") + method_id.to_bytes(2, "big")))

@@ -54,7 +54,8 @@ class Link:
         self.frame_max = frame_max
         self.own_channel = own_channel
         self.open = True
-        self.blocked = False
+        #: Why the node takes no publishes (connection.blocked), empty while it does.
+        self.blocked = ""
         #: Octets on their way to the node: whole frames only.
         self.out: list[bytes] = []
         #: Whole frames that belong to trabbits' own conversation with the node (channel 0, own channel).

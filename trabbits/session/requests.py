@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 REPLIES: dict[int, int] = {
     amqp.CHANNEL_OPEN: amqp.CHANNEL_OPEN_OK,
     amqp.CHANNEL_FLOW: amqp.CHANNEL_FLOW_OK,
+    # Of AMQP 0-8: RabbitMQ still answers it.
+    amqp.ACCESS_REQUEST: amqp.ACCESS_REQUEST_OK,
     amqp.EXCHANGE_DECLARE: amqp.EXCHANGE_DECLARE_OK,
     amqp.EXCHANGE_DELETE: amqp.EXCHANGE_DELETE_OK,
     amqp.EXCHANGE_BIND: amqp.EXCHANGE_BIND_OK,

@@ -243,15 +243,13 @@ class Session:
     def link_blocked(self, link: Link, reason: str) -> None:
         """A node sent connection.blocked."""
         before = any(each.blocked for each in self.links)
-        link.blocked = True
-        if not before and self._tells_blocked:
-            text = cut_text(f"{reason} (upstream '{link.name}')").decode()
-            self.to_client.append(method_frame(0, commands.Connection.Blocked(text)))
+        link.blocked = reason or "blocked"
+        if not before:
+            self._tell_blocked(link)
 
     def link_unblocked(self, link: Link) -> None:
         """A node sent connection.unblocked."""
-        before = link.blocked
-        link.blocked = False
+        before, link.blocked = link.blocked, ""
         if before and self._tells_blocked and not any(each.blocked for each in self.links):
             self.to_client.append(empty_method(0, amqp.CONNECTION_UNBLOCKED))
 
@@ -377,6 +375,7 @@ class Session:
             address=self.address,
             upstreams=[link.name for link in self.links],
         )
+        self._tell_blocked(next((link for link in self.links if link.blocked), None))
         self._guarded(self._scan_on)
 
     def _link_method(self, link: Link, index: int, channel: int, frame: bytes) -> Destination | None:
@@ -386,6 +385,11 @@ class Session:
         if self.phase is Phase.RUNNING and self._relay is not None:
             return self._relay.link_method(link, index, channel, frame)
         return None
+
+    def _tell_blocked(self, link: Link | None) -> None:
+        if link is not None and self._tells_blocked:
+            text = cut_text(f"{link.blocked} (upstream '{link.name}')").decode()
+            self.to_client.append(method_frame(0, commands.Connection.Blocked(text)))
 
     @property
     def _tells_blocked(self) -> bool:

@@ -46,6 +46,8 @@ CHANNEL_FLOW: Final = 0x00140014
 CHANNEL_FLOW_OK: Final = 0x00140015
 CHANNEL_CLOSE: Final = 0x00140028
 CHANNEL_CLOSE_OK: Final = 0x00140029
+ACCESS_REQUEST: Final = 0x001E000A
+ACCESS_REQUEST_OK: Final = 0x001E000B
 EXCHANGE_DECLARE: Final = 0x0028000A
 EXCHANGE_DECLARE_OK: Final = 0x0028000B
 EXCHANGE_DELETE: Final = 0x00280014
@@ -132,6 +134,3 @@ REPLY_NAMES: Final[dict[int, str]] = {
     540: "NOT_IMPLEMENTED",
     541: "INTERNAL_ERROR",
 }
-
-#: Codes that close only the channel (section 1.2, "soft errors"); every other error closes the connection.
-SOFT_ERRORS: Final[frozenset[int]] = frozenset({311, 313, 403, 404, 405, 406})

@@ -5,7 +5,7 @@ Lives here: `Violation`.  Must not know: who the peer is and what is done about 
 
 from __future__ import annotations
 
-from trabbits.wire.constants import REPLY_NAMES, SOFT_ERRORS
+from trabbits.wire.constants import REPLY_NAMES
 
 
 class Violation(Exception):
@@ -23,11 +23,6 @@ class Violation(Exception):
         self.channel = channel
         self.class_id = class_id
         self.method_id = method_id
-
-    @property
-    def closes_channel_only(self) -> bool:
-        """Whether this is a soft error on a channel (section 1.2): the connection survives."""
-        return self.code in SOFT_ERRORS and self.channel != 0
 
     @property
     def reply_text(self) -> str:
