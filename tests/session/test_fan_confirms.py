@@ -95,7 +95,7 @@ def test_a_reply_to_all_is_confirmed_once(confirming: Playbook) -> None:
 
 
 def test_a_reply_whose_owner_is_known_is_confirmed_by_it(confirming: Playbook) -> None:
-    confirming.settings.reply_keys.note(KEY.encode(), "b")
+    confirming.settings.reply_keys.note(bytes([len(KEY)]) + KEY.encode(), "b")
     published(confirming, "*")
     confirming.link("b", ack(1))
     confirming.expect_client(ack(1))

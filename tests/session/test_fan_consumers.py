@@ -14,6 +14,7 @@ import pytest
 from tests.session.conftest import Opening
 from tests.session.fans import ack, answered, asked, consume, prefetch, reject
 from tests.session.frames import Basic, Channel, Queue, content, decoded, deliver, get_ok, on, split
+from trabbits.log_ids import LogId
 from trabbits.wire.encode import frame
 
 CONSUME = Basic.Consume(queue="q", consumer_tag="c")
@@ -271,16 +272,35 @@ def test_cancelling_before_consume_ok(opened: Opening) -> None:
 
 
 def test_a_tag_may_be_used_again_at_once(opened: Opening) -> None:
-    """Pipelined: cancel and consume with the same tag."""
+    """Pipelined: cancel and consume with the same tag.  Until all have cancelled, deliveries are the old consumer's."""
     play = opened("a", "b")
     consume(play)
     asked(play, CANCEL)
-    asked(play, CONSUME)
-    play.link("a", CANCEL_OK, CONSUME_OK, message(1, b"new"))
+    play.client(on(1, CONSUME))
+    play.link("a", CANCEL_OK)
+    play.link("b", message(1, b"old"))
+    play.expect_client(message(1, b"old"))
     play.link("b", CANCEL_OK)
     play.expect_client(CANCEL_OK)
+    play.expect_links(on(1, CONSUME))
+    play.link("a", CONSUME_OK, message(1, b"new"))
     play.link("b", CONSUME_OK)
-    play.expect_client(CONSUME_OK, message(1, b"new"))
+    play.expect_client(CONSUME_OK, message(2, b"new"))
+
+
+def test_a_tag_used_again_with_another_mode(opened: Opening) -> None:
+    """What is on its way to a consumer without acknowledgements must not become one that is acknowledged."""
+    play = opened("a", "b")
+    consume(play, no_ack=True)
+    play.client(on(1, Basic.Cancel(consumer_tag="c", nowait=True)), on(1, CONSUME))
+    play.expect_links(on(1, CANCEL))
+    play.link("a", message(1, b"on its way"), CANCEL_OK)
+    play.expect_client(message(1, b"on its way"))
+    play.link("b", CANCEL_OK)
+    play.expect_links(on(1, CONSUME))
+    play.client(on(1, Basic.Ack(1)))
+    play.expect_log(LogId.CHANNEL_ERROR_SENT)
+    play.skip()
 
 
 def test_an_upstream_cancels_and_the_others_go_on(opened: Opening) -> None:

@@ -175,7 +175,7 @@ def test_a_reply_goes_to_the_upstream_whose_request_was_seen(opened: Opening) ->
     """Its key passed by in a delivery, to this client or another."""
     play = opened("a", "b")
     consume(play)
-    request = deliver(1, "c", 1, b"reply to " + KEY.encode() + b" please")
+    request = deliver(1, "c", 1, b"reply to " + bytes([len(KEY)]) + KEY.encode() + b" please")
     for at in range(len(request)):
         play.link("b", request[at : at + 1])
         play.skip_client()
@@ -253,7 +253,7 @@ def test_other_returns_are_not_counted(opened: Opening) -> None:
         play.link("a", one)
         play.expect_client(one)
     other = REPLY + "unknown"
-    play.settings.reply_keys.note(other.encode(), "a")
+    play.settings.reply_keys.note(bytes([len(other)]) + other.encode(), "a")
     play.client(publish(1, other, b"reply", exchange="", mandatory=True))
     play.expect_link("a", publish(1, other, b"reply", exchange="", mandatory=True))
     play.link("a", returned(1, other, b"reply", exchange=""))

@@ -215,7 +215,8 @@ def test_a_reply_key_is_looked_for_where_it_was_made(opened: Opening) -> None:
     play.link("a", on(1, Queue.DeclareOk(key, 0, 1)))
     play.link("b", on(1, Queue.DeclareOk(key, 0, 0)))
     play.expect_client(on(1, Queue.DeclareOk(key, 0, 1)))
-    play.settings.reply_keys.note(key.encode(), "b")
+    key = "amq.rabbitmq.reply-to.g1gCUk.y"
+    play.settings.reply_keys.note(bytes([len(key)]) + key.encode(), "b")
     play.client(on(1, Queue.Declare(queue=key, passive=True)))
     play.expect_link("b", on(1, Queue.Declare(queue=key, passive=True)))
     play.link("b", on(1, Queue.DeclareOk(key, 0, 1)))

@@ -24,8 +24,10 @@ from trabbits.upstream.errors import RequestFailed, RequestRefused
 from trabbits.upstream.protocol import LinkProtocol
 from trabbits.upstream.upstream import Upstream
 
-#: Seconds that a request of our own (a count, a new secret) may take.
-REQUEST_TIMEOUT = 10.0
+#: Seconds that a new secret may take.
+SECRET_TIMEOUT = 10.0
+#: Seconds that counting the messages of a queue may take: a client waits for its basic.get.
+COUNT_TIMEOUT = 1.0
 
 _STALLED = object()
 _CLIENT_FULL = object()
@@ -275,7 +277,7 @@ class SessionRunner:
                 self._unexpected(failure)
             counted(0)
 
-        self._request(self._protocols[action.link].count_messages(action.queue, REQUEST_TIMEOUT), counted, failed)
+        self._request(self._protocols[action.link].count_messages(action.queue, COUNT_TIMEOUT), counted, failed)
 
     def _update_secret(self, action: actions.UpdateSecret) -> None:
         link = action.link
@@ -291,7 +293,7 @@ class SessionRunner:
                 self._protocols[link].abort()
                 self.link_ended(link)
 
-        timeout = REQUEST_TIMEOUT
+        timeout = SECRET_TIMEOUT
         self._request(self._protocols[link].update_secret(action.secret, action.reason, timeout), updated, failed)
 
     def _request(

@@ -7,65 +7,59 @@ Must not know: frames.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 
 
 class LinkConfirms:
     """The publishes on one channel of one link that are not confirmed yet."""
 
-    __slots__ = ("_first", "_sequence")
+    __slots__ = ("_last", "_lowest", "_open")
 
     def __init__(self) -> None:
-        #: The link's tag of the first entry of `_sequence`.
-        self._first = 1
-        #: The client's tags in the order of the link's; None where confirmed out of order.
-        self._sequence: deque[int | None] = deque()
+        self._last = 0
+        #: No lower tag of the link's is open.
+        self._lowest = 1
+        #: The link's tag -> the client's.
+        self._open: dict[int, int] = {}
 
     def __len__(self) -> int:
-        return len(self._sequence)
+        return len(self._open)
 
     def published(self, client_tag: int) -> None:
         """The publish with this tag of the client's went to the link."""
-        self._sequence.append(client_tag)
+        self._last += 1
+        self._open[self._last] = client_tag
 
     def confirmed(self, link_tag: int, multiple: bool) -> list[int]:
         """The client's tags that a confirm of the link is about, ascending; none for a tag that means nothing."""
-        sequence = self._sequence
-        place = link_tag - self._first
-        if multiple:
-            count = len(sequence) if link_tag == 0 else min(place + 1, len(sequence))
-            found = [sequence.popleft() for _ in range(count)]
-            self._first += max(count, 0)
-        elif 0 <= place < len(sequence):
-            found = [sequence[place]]
-            sequence[place] = None
-        else:
-            return []
-        while sequence and sequence[0] is None:
-            sequence.popleft()
-            self._first += 1
-        return [tag for tag in found if tag is not None]
+        if not multiple:
+            tag = self._open.pop(link_tag, None)
+            return [] if tag is None else [tag]
+        upto = min(link_tag or self._last, self._last)
+        tags = [each for each in range(self._lowest, upto + 1) if each in self._open]
+        self._lowest = max(self._lowest, upto + 1)
+        return [self._open.pop(each) for each in tags]
 
 
 class Confirms:
     """The client's sequence on one channel."""
 
-    __slots__ = ("_broadcasts", "_prefix", "_settled", "early", "last", "started")
+    __slots__ = ("_prefix", "_rejected", "_settled", "broadcasts", "early", "last", "started")
 
     def __init__(self) -> None:
         #: Whether the client knows that it gets confirms: nothing is confirmed before confirm.select-ok.
         self.started = False
-        #: Settled before: (tags, whether they were rejected).
-        self.early: list[tuple[list[int], bool]] = []
+        #: Settled before: (confirmed, rejected).
+        self.early: list[tuple[list[int], list[int]]] = []
         #: The tag of the last publish.
         self.last = 0
         #: Every tag up to this one is settled.
         self._prefix = 0
         #: The settled tags above.
-        self._settled: set[int] = set()
-        #: For publishes that went to several links: how many have not confirmed yet.
-        self._broadcasts: dict[int, int] = {}
+        self._settled = _Ranges()
+        #: For publishes that went to several links: how many have not confirmed yet, and which were rejected by one.
+        self.broadcasts: dict[int, int] = {}
+        self._rejected: set[int] = set()
 
     @property
     def unconfirmed(self) -> int:
@@ -79,22 +73,26 @@ class Confirms:
 
     def broadcast(self, tag: int, links: int) -> None:
         """The publish with this tag went to so many links: confirmed once all have."""
-        self._broadcasts[tag] = links
+        self.broadcasts[tag] = links
 
-    def due(self, tags: Iterable[int]) -> list[int]:
-        """Those of `tags` that are settled by now: a broadcast only with its last confirm."""
-        if not self._broadcasts:
-            return list(tags)
-        due = []
+    def due(self, tags: Iterable[int], *, rejected: bool = False) -> tuple[list[int], list[int]]:
+        """Those of `tags` that are settled by now, as (confirmed, rejected).
+
+        A broadcast is settled with the confirm of its last link, and rejected if any link did.
+        """
+        if not self.broadcasts:
+            return ([], list(tags)) if rejected else (list(tags), [])
+        due: tuple[list[int], list[int]] = ([], [])
         for tag in tags:
-            left = self._broadcasts.get(tag)
-            if left is None:
-                due.append(tag)
-            elif left > 1:
-                self._broadcasts[tag] = left - 1
-            else:
-                del self._broadcasts[tag]
-                due.append(tag)
+            left = self.broadcasts.get(tag, 1) - 1
+            if left and rejected:
+                self._rejected.add(tag)
+            if left:
+                self.broadcasts[tag] = left
+                continue
+            self.broadcasts.pop(tag, None)
+            due[rejected or tag in self._rejected].append(tag)
+            self._rejected.discard(tag)
         return due
 
     def settle(self, tags: list[int]) -> list[tuple[int, bool]]:
@@ -102,17 +100,48 @@ class Confirms:
 
         ``multiple`` is used for what completes the confirmed prefix, so that it never covers an open tag.
         """
-        settled = self._settled
-        settled.update(tags)
         before = self._prefix
-        prefix = before
-        while prefix + 1 in settled:
-            prefix += 1
-            settled.remove(prefix)
-        self._prefix = prefix
+        for tag in tags:
+            if tag == self._prefix + 1:
+                self._prefix = self._settled.take_from(tag + 1)
+            else:
+                self._settled.add(tag)
+        prefix = self._prefix
         in_prefix = [tag for tag in tags if before < tag <= prefix]
         confirms: list[tuple[int, bool]] = []
         if in_prefix:
             confirms.append((in_prefix[-1], len(in_prefix) > 1))
         confirms += [(tag, False) for tag in tags if tag > prefix]
         return confirms
+
+
+class _Ranges:
+    """A set of numbers that is mostly runs: behind one publish that is never confirmed there may be millions."""
+
+    __slots__ = ("_count", "_first_of", "_last_of")
+
+    def __init__(self) -> None:
+        self._count = 0
+        #: The first of a run -> its last, and the other way round.
+        self._last_of: dict[int, int] = {}
+        self._first_of: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, number: int) -> None:
+        """Add a number that is not in it."""
+        first = self._first_of.pop(number - 1, number)
+        last = self._last_of.pop(number + 1, number)
+        self._last_of[first] = last
+        self._first_of[last] = first
+        self._count += 1
+
+    def take_from(self, number: int) -> int:
+        """Take out the run that begins with this number; returns its last, or the number before if there is none."""
+        last = self._last_of.pop(number, None)
+        if last is None:
+            return number - 1
+        del self._first_of[last]
+        self._count -= last - number + 1
+        return last

@@ -119,21 +119,9 @@ class FanRelay:
         state = self.channels.get(channel)
         if state is None or state.special or end - start != 21 or octets[start + 19]:
             return None
-        deliveries = state.deliveries
-        outstanding = deliveries.outstanding
-        place = _TAG(octets, start + 11)[0] - deliveries.first
-        if not 0 <= place < len(outstanding):
-            return None
-        entry = outstanding[place]
+        entry = state.deliveries.outstanding.pop(_TAG(octets, start + 11)[0], None)
         if entry is None:
             return None
-        if place:
-            outstanding[place] = None
-        else:
-            outstanding.popleft()
-            deliveries.first += 1
-            if outstanding and outstanding[0] is None:
-                deliveries.trim()
         link, tag, consumer = entry
         _SET_TAG(self.session.client_scanner.patchable, start + 11, tag)
         if consumer is not None:
@@ -166,9 +154,9 @@ class FanRelay:
             return DISCARD
         return self._client_acts.get(index, self._client_asks)(state, index, frame)
 
-    def _client_asks(self, state: FanChannel, index: int, frame: bytes) -> None:
+    def _client_asks(self, state: FanChannel, index: int, frame: bytes) -> Destination | None:
         check_from_client(index)
-        self.requests.ask(state, index, frame)
+        return self.requests.ask(state, index, frame)
 
     def _client_flow_ok(self, state: FanChannel, index: int, frame: bytes) -> None:
         if state.flow_asked:
@@ -343,9 +331,9 @@ class _LinkRoutes:
         if state is None or state.confirms is None or state.muted:
             return DISCARD
         confirms = state.confirms
-        if end - start != 21 or octets[start + 19] or not confirms.started:
+        if end - start != 21 or octets[start + 19] or not confirms.started or confirms.broadcasts:
             return None
-        tags = confirms.due(state.links[self._link].confirms.confirmed(_TAG(octets, start + 11)[0], False))
+        tags = state.links[self._link].confirms.confirmed(_TAG(octets, start + 11)[0], False)
         if not tags:
             return DISCARD
         ((tag, _),) = confirms.settle(tags)

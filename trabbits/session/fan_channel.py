@@ -204,4 +204,4 @@ class FanChannel:
 
     def outstanding(self, link: Link, below: int) -> bool:
         """Whether the client still has a delivery of this link with a lower tag than `below`."""
-        return any(entry is not None and entry[0] is link and entry[1] < below for entry in self.deliveries.outstanding)
+        return any(entry[0] is link and entry[1] < below for entry in self.deliveries.outstanding.values())

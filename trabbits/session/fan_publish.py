@@ -109,8 +109,8 @@ class Publishing:
         """confirm.select is answered: now the client may have what was confirmed before."""
         assert state.confirms is not None
         early, state.confirms.early = state.confirms.early, []
-        for tags, rejected in early:
-            self._confirm(state, tags, rejected=rejected)
+        for confirmed, rejected in early:
+            self._confirm(state, confirmed, rejected)
 
     def link_confirmed(self, state: FanChannel, link: Link, index: int, frame: bytes) -> None:
         """basic.ack or basic.nack of a link, mapped to the client's sequence."""
@@ -118,23 +118,21 @@ class Publishing:
         if confirms is None:
             return
         tags = state.links[link].confirms.confirmed(delivery_tag(frame, 0), bool(ack_flags(frame, 0) & 1))
-        tags = confirms.due(tags)
+        confirmed, rejected = confirms.due(tags, rejected=index == amqp.BASIC_NACK)
         if confirms.started:
-            self._confirm(state, tags, rejected=index == amqp.BASIC_NACK)
+            self._confirm(state, confirmed, rejected)
         else:
-            confirms.early.append((tags, index == amqp.BASIC_NACK))
+            confirms.early.append((confirmed, rejected))
 
-    def _confirm(self, state: FanChannel, tags: list[int], *, rejected: bool) -> None:
+    def _confirm(self, state: FanChannel, confirmed: list[int], rejected: list[int]) -> None:
         confirms = state.confirms
         assert confirms is not None
-        if rejected:
-            # One by one: a multiple nack might cover what was or will be acknowledged.
-            confirms.settle(tags)
-            for tag in tags:
-                self._relay.to_client(state, nack_frame(state.number, tag, False, False))
-        else:
-            for tag, multiple in confirms.settle(tags):
-                self._relay.to_client(state, ack_frame(state.number, tag, multiple))
+        # One by one: a multiple nack might cover what was or will be acknowledged.
+        confirms.settle(rejected)
+        for tag in rejected:
+            self._relay.to_client(state, nack_frame(state.number, tag, False, False))
+        for tag, multiple in confirms.settle(confirmed):
+            self._relay.to_client(state, ack_frame(state.number, tag, multiple))
 
     def link_returned(self, state: FanChannel, link: Link, index: int, frame: bytes) -> Destination:
         """basic.return: passed on, but for a direct reply that another link may have taken."""

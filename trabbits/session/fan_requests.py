@@ -27,6 +27,7 @@ from trabbits.wire.encode import method_frame
 from trabbits.wire.errors import Violation
 from trabbits.wire.methods import name_of
 from trabbits.wire.peek import nowait_of
+from trabbits.wire.scanner import STALL, Destination
 
 if TYPE_CHECKING:
     from trabbits.session.fan import FanRelay
@@ -38,7 +39,7 @@ class FanRequests:
 
     def __init__(self, relay: FanRelay) -> None:
         self._relay = relay
-        self._special: dict[int, Callable[[FanChannel, bytes], None]] = {
+        self._special: dict[int, Callable[[FanChannel, bytes], Destination | None]] = {
             amqp.QUEUE_DECLARE: self._declare,
             amqp.BASIC_CONSUME: self._consume,
             amqp.BASIC_CANCEL: self._cancel,
@@ -51,20 +52,23 @@ class FanRequests:
             amqp.TX_ROLLBACK: self._tx_rollback,
         }
 
-    def ask(self, state: FanChannel, index: int, frame: bytes) -> None:
-        """Send a request to all links; raises `Violation` for a method that cannot be spread."""
+    def ask(self, state: FanChannel, index: int, frame: bytes) -> Destination | None:
+        """Send a request to all links; raises `Violation` for a method that cannot be spread.
+
+        STALL: not yet.
+        """
         special = self._special.get(index)
         if special is not None:
-            special(state, frame)
-        elif index in REPLIES:
-            self._all(state, index, frame)
-        else:
+            return special(state, frame)
+        if index not in REPLIES:
             raise Violation(
                 amqp.NOT_IMPLEMENTED,
                 f"{name_of(index)} is not possible over several upstreams",
                 class_id=index >> 16,
                 method_id=index & 0xFFFF,
             )
+        self._all(state, index, frame)
+        return None
 
     def _all(
         self,
@@ -97,11 +101,11 @@ class FanRequests:
     def _declare(self, state: FanChannel, frame: bytes) -> None:
         original = parse_declare(frame)
         fields = named(original)
-        state.last_queue = fields.queue
         if fields.passive and fields.queue.startswith(REPLY_KEY_PREFIX):
             # "Is the requester still there?": only its own broker can tell.
             self._all(state, amqp.QUEUE_DECLARE, frame, links=self._relay.publishing.links_for_reply(fields.queue))
             return
+        state.last_queue = fields.queue
         upstreams = self._relay.session.settings.upstreams
         frames = {
             link: for_upstream(state.number, original, fields, frame, upstreams[link.index].rewriter)
@@ -109,22 +113,25 @@ class FanRequests:
         }
         self._all(state, amqp.QUEUE_DECLARE, frames)
 
-    def _consume(self, state: FanChannel, frame: bytes) -> None:
+    def _consume(self, state: FanChannel, frame: bytes) -> Destination | None:
         fields = parse_consume(frame)
         if not fields.consumer_tag:
             fields = evolve(fields, consumer_tag=generated_name(GENERATED_TAG))
             frame = build_consume(state.number, fields)
         tag = fields.consumer_tag
-        if tag in state.consumers and not state.consumers[tag].cancelling:
+        if tag in state.consumers:
+            if state.consumers[tag].cancelling:
+                # Until it is cancelled everywhere, what comes under this tag is still the old consumer's.
+                return STALL
             # A tag in use: the upstreams refuse it as they would without us.
             self._all(state, amqp.BASIC_CONSUME, frame, tag=tag)
-            return
+            return None
         consumer = Consumer(tag, set(self._relay.links), no_ack=fields.no_ack, limit=state.prefetch)
         state.consumers[tag] = consumer
         if fields.nowait:
             consumer.started = True
             self._all(state, amqp.BASIC_CONSUME, frame, tag=tag)
-            return
+            return None
 
         def started(reply: bytes) -> None:
             self._relay.to_client(state, reply)
@@ -132,6 +139,7 @@ class FanRequests:
             self._relay.release(state)
 
         self._all(state, amqp.BASIC_CONSUME, frame, started, tag=tag)
+        return None
 
     def _cancel(self, state: FanChannel, frame: bytes) -> None:
         method = decode_method(frame)

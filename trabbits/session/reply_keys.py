@@ -21,7 +21,8 @@ PREFIX: Final = b"amq.rabbitmq.reply-to."
 KEYS_MAX: Final = 10_000
 NODES_MAX: Final = 1_000
 
-_KEY: Final = re.compile(rb"amq\.rabbitmq\.reply-to\.[A-Za-z0-9+/=._-]{1,233}")
+#: A key as it stands in a frame: a short string, its length first.
+_KEY: Final = re.compile(rb"(.)(amq\.rabbitmq\.reply-to\.[A-Za-z0-9+/=._-]{1,233})", re.DOTALL)
 #: External term format: version 131, a pid (old or new), an atom with a two or one octet length.
 _NODE: Final = re.compile(rb"\x83[gX](?:[dv](?P<long>..)|[sw](?P<short>.))", re.DOTALL)
 
@@ -36,14 +37,19 @@ class ReplyKeys:
 
     def note(self, octets: bytes, upstream: str) -> None:
         """Octets of whole frames from this upstream, which may have keys in them."""
-        for key in set(_KEY.findall(octets)):
+        for size, found in _KEY.findall(octets):
+            key = found[: size[0]]
+            if len(key) < size[0]:
+                # Cut off, or no short string at all.
+                continue
+            if key in self._keys:
+                # Whoever passes a key on later did not make it.
+                self._keys.move_to_end(key)
+                continue
             self._keys[key] = upstream
-            self._keys.move_to_end(key)
             node = node_of(key)
-            if node is not None:
-                known = self._nodes.setdefault(node, upstream)
-                if known != upstream:
-                    self._nodes[node] = None
+            if node is not None and self._nodes.setdefault(node, upstream) != upstream:
+                self._nodes[node] = None
         _bound(self._keys, KEYS_MAX)
         _bound(self._nodes, NODES_MAX)
 
