@@ -5,6 +5,7 @@ tested without a network.
 
     session.py     the events that reach a session, its life from the first octet to the last
     handshake.py   the server's side of the connection negotiation
+    ending.py      the end in all its forms: close, violations, failures, somebody gone
     link.py        one upstream connection as the session sees it
     plain.py       what a session with one link does with each method
     fan.py         what a session with several links does with each method

@@ -16,7 +16,7 @@ from typing import Any
 from pamqp import commands
 
 from trabbits.log_ids import LogId
-from trabbits.session import timers
+from trabbits.session import blocked, timers
 from trabbits.session.actions import (
     Action,
     CancelTimer,
@@ -36,7 +36,7 @@ from trabbits.session.secrets import SecretUpdates
 from trabbits.session.settings import SessionSettings
 from trabbits.session.timers import Supervision
 from trabbits.wire import constants as amqp
-from trabbits.wire.encode import cut_text, empty_method, method_frame
+from trabbits.wire.encode import empty_method, method_frame
 from trabbits.wire.errors import Violation
 from trabbits.wire.methods import name_of
 from trabbits.wire.scanner import STALL, Destination, Scanner
@@ -242,16 +242,11 @@ class Session:
 
     def link_blocked(self, link: Link, reason: str) -> None:
         """A node sent connection.blocked."""
-        before = any(each.blocked for each in self.links)
-        link.blocked = reason or "blocked"
-        if not before:
-            self._tell_blocked(link)
+        self._tell_blocked(blocked.blocked(self.links, link, reason))
 
     def link_unblocked(self, link: Link) -> None:
         """A node sent connection.unblocked."""
-        before, link.blocked = link.blocked, ""
-        if before and self._tells_blocked and not any(each.blocked for each in self.links):
-            self.to_client.append(empty_method(0, amqp.CONNECTION_UNBLOCKED))
+        self._tell_blocked(blocked.unblocked(self.links, link))
 
     def messages_counted(self, token: int, count: int) -> None:
         """The answer to `CountMessages`."""
@@ -375,7 +370,7 @@ class Session:
             address=self.address,
             upstreams=[link.name for link in self.links],
         )
-        self._tell_blocked(next((link for link in self.links if link.blocked), None))
+        self._tell_blocked(blocked.notice(self.links))
         self._guarded(self._scan_on)
 
     def _link_method(self, link: Link, index: int, channel: int, frame: bytes) -> Destination | None:
@@ -386,14 +381,9 @@ class Session:
             return self._relay.link_method(link, index, channel, frame)
         return None
 
-    def _tell_blocked(self, link: Link | None) -> None:
-        if link is not None and self._tells_blocked:
-            text = cut_text(f"{link.blocked} (upstream '{link.name}')").decode()
-            self.to_client.append(method_frame(0, commands.Connection.Blocked(text)))
-
-    @property
-    def _tells_blocked(self) -> bool:
-        return self.phase is Phase.RUNNING and bool(self.client_capabilities.get("connection.blocked"))
+    def _tell_blocked(self, notice: list[bytes]) -> None:
+        if self.phase is Phase.RUNNING and self.client_capabilities.get("connection.blocked"):
+            self.to_client += notice
 
     def _scan_on(self) -> None:
         """Take up what the client sent too early."""

@@ -42,8 +42,8 @@ from trabbits.wire.constants import (
     FRAME_HEARTBEAT,
     FRAME_METHOD,
     FRAME_OVERHEAD,
-    UNEXPECTED_FRAME,
 )
+from trabbits.wire.content import body_size, body_too_long, content_out_of_order, method_in_content
 from trabbits.wire.errors import Violation
 
 
@@ -70,12 +70,10 @@ class _Stall:
 STALL: Final = _Stall()
 
 CARRYING: Final[frozenset[int]] = frozenset({BASIC_PUBLISH, BASIC_RETURN, BASIC_DELIVER, BASIC_GET_OK})
-_BASIC_CLASS: Final = 60
 
 _HEAD = Struct(">BHI").unpack_from
 _HEAD_AND_INDEX = Struct(">BHII").unpack_from
 _HEAD_AND_SIZE = Struct(">BHIIQ").unpack_from
-_HEADER_PAYLOAD = Struct(">HHQ").unpack_from
 
 
 class Content:
@@ -250,7 +248,7 @@ class Scanner:
 
                 if kind == FRAME_METHOD:
                     if contents and channel in contents:
-                        raise self._method_in_content(channel)
+                        raise method_in_content(channel, contents[channel].left)
                     destination: Destination | None
                     route = carrying(index)
                     if route is not None and (destination := route(octets, pos, after, channel)) is not None:
@@ -317,20 +315,16 @@ class Scanner:
                 elif kind == FRAME_HEADER or kind == FRAME_BODY:  # noqa: PLR1714, SIM109 - faster than a tuple
                     content = contents.get(channel)
                     if content is None or (content.left < 0) != (kind == FRAME_HEADER):
-                        raise self._content_out_of_order(channel, kind, content)
+                        raise content_out_of_order(channel, kind, None if content is None else content.left)
                     if content.destination is not to:
                         if pos > run:
                             to.append(out[run:pos])
                             run = pos
                         to = content.destination
                     if kind == FRAME_HEADER:
-                        content.left = self._body_size(octets, pos, size, channel)
+                        content.left = body_size(octets, pos, size, channel)
                     elif size > content.left:
-                        raise Violation(
-                            UNEXPECTED_FRAME,
-                            f"content body is {size - content.left} octets longer than its header announced",
-                            channel=channel,
-                        )
+                        raise body_too_long(channel, size - content.left)
                     else:
                         content.left -= size
                     pos = after
@@ -391,35 +385,3 @@ class Scanner:
             f"frame on channel {channel} ends with octet {found:#04x}, expected {FRAME_END:#04x}",
             channel=channel,
         )
-
-    def _method_in_content(self, channel: int) -> Violation:
-        part = "header" if self.contents[channel].left < 0 else "body"
-        return Violation(
-            UNEXPECTED_FRAME,
-            f"expected content {part} on channel {channel}, got a method frame instead",
-            channel=channel,
-        )
-
-    @staticmethod
-    def _content_out_of_order(channel: int, kind: int, content: Content | None) -> Violation:
-        got = "header" if kind == FRAME_HEADER else "body"
-        if content is None:
-            text = f"expected a method frame on channel {channel}, got a content {got} instead"
-        else:
-            wanted = "header" if content.left < 0 else "body"
-            text = f"expected content {wanted} on channel {channel}, got a content {got} instead"
-        return Violation(UNEXPECTED_FRAME, text, channel=channel)
-
-    @staticmethod
-    def _body_size(octets: bytes, pos: int, size: int, channel: int) -> int:
-        """The body size that a content header announces (section 4.2.6.1)."""
-        if size < 14:
-            raise Violation(FRAME_ERROR, f"content header of {size} octets is too short", channel=channel)
-        class_id, _weight, body = _HEADER_PAYLOAD(octets, pos + 7)
-        if class_id != _BASIC_CLASS:
-            raise Violation(
-                UNEXPECTED_FRAME,
-                f"expected content header for class {_BASIC_CLASS}, got one for class {class_id} instead",
-                channel=channel,
-            )
-        return int(body)
