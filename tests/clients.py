@@ -108,7 +108,7 @@ class RawClient:
     """One AMQP connection, or what a test makes of it."""
 
     sock: socket.socket
-    timeout: float = 5.0
+    timeout: float = 15.0
     frame_max: int = 131072
     channel_max: int = 0
     heartbeat: int = 0
@@ -117,7 +117,7 @@ class RawClient:
     _buffer: bytearray = field(factory=bytearray)
 
     @classmethod
-    def dial(cls, host: str, port: int, timeout: float = 5.0) -> RawClient:
+    def dial(cls, host: str, port: int, timeout: float = 15.0) -> RawClient:
         """A TCP connection on which nothing was said yet."""
         sock = socket.create_connection((host, port), timeout=timeout)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -136,7 +136,7 @@ class RawClient:
         channel_max: int = 0,
         heartbeat: int = 0,
         client_properties: Mapping[str, Any] | None = None,
-        timeout: float = 5.0,
+        timeout: float = 15.0,
     ) -> RawClient:
         """An opened connection; a refusal is an AssertionError that shows the frame."""
         client = cls.dial(host, port, timeout)
