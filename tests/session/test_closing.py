@@ -10,6 +10,7 @@ import pytest
 from pamqp import base
 
 from tests.session.conftest import Opening
+from tests.session.fans import consume
 from tests.session.frames import (
     HEARTBEAT,
     PROTOCOL_HEADER,
@@ -23,6 +24,7 @@ from tests.session.frames import (
 )
 from trabbits.log_ids import LogId
 from trabbits.session.phase import Phase
+from trabbits.wire.encode import frame
 
 TIMERS = ("CancelTimer handshake", "CancelTimer heartbeat")
 CLOSED = ("CancelTimer close", "CloseClient")
@@ -228,6 +230,18 @@ def test_a_link_breaks_the_protocol(octets: bytes, words: str, upstreams: str, o
     play.expect_actions(*TIMERS, *(f"CloseLink {name}" for name in upstreams), "SetTimer close 1")
     play.expect_log(LogId.LINK_VIOLATION, LogId.CLIENT_CLOSED)
     play.link("a", octets)
+
+
+def test_a_delivery_that_does_not_fit_its_frame(opened: Opening) -> None:
+    """Nothing behind the frame is taken for its delivery tag, or patched."""
+    play = opened("a", "b")
+    consume(play)
+    short = frame(1, 1, b"\x00\x3c\x00\x3c\x01c\x00\x00")
+    play.link("a", short + deliver(1, "c", 1, b"sound"))
+    text = "broke the protocol: cannot decode basic.deliver: consumer tag and delivery tag do not fit the frame"
+    play.expect_client(connection_close(320, f"CONNECTION_FORCED - upstream 'a' (a.example:5672) {text}"))
+    play.expect_actions(*TIMERS, "CloseLink a", "CloseLink b", "SetTimer close 1")
+    play.expect_log(LogId.LINK_VIOLATION, LogId.CLIENT_CLOSED)
 
 
 # The client breaks the protocol

@@ -34,6 +34,7 @@ from trabbits.wire import constants as amqp
 from trabbits.wire.encode import reject_frame
 from trabbits.wire.errors import Violation
 from trabbits.wire.methods import name_of
+from trabbits.wire.peek import deliver_delivery_tag_offset
 from trabbits.wire.scanner import DISCARD, STALL, Content, Destination
 
 if TYPE_CHECKING:
@@ -292,8 +293,8 @@ class FanRelay:
 
     def _deliver_to_nobody(self, state: FanChannel, link: Link, index: int, frame: bytes) -> Destination:
         """A delivery for a consumer that is gone on our side: back to its queue."""
-        offset = 12 + frame[11]
-        self.to_link(state, link, reject_frame(state.number, _TAG(frame, offset)[0], True))
+        tag = _TAG(frame, deliver_delivery_tag_offset(frame, 0))[0]
+        self.to_link(state, link, reject_frame(state.number, tag, True))
         return DISCARD
 
 
@@ -314,7 +315,8 @@ class _LinkRoutes:
             return DISCARD
         offset = start + 12 + octets[start + 11]
         consumer = state.consumers.get(octets[start + 12 : offset])
-        if consumer is None:
+        # Behind the consumer tag there must be room for the rest of the frame: nothing beyond it is ever patched.
+        if consumer is None or offset + 12 > end:
             return None
         link = self._link
         if state.links[link].recovering and not consumer.no_ack:
