@@ -22,7 +22,16 @@ if TYPE_CHECKING:
 def session_settings(config: Config) -> SessionSettings:
     """What sessions that begin under `config` need to know of it."""
     return SessionSettings(
-        upstreams=tuple(UpstreamSettings(upstream.name, _rewriter(upstream)) for upstream in config.upstreams),
+        upstreams=tuple(
+            UpstreamSettings(
+                upstream.name,
+                _rewriter(upstream),
+                required=upstream.required,
+                try_passive=upstream.queue_options.try_passive,
+                emulate_auto_delete=upstream.queue_options.emulate_auto_delete,
+            )
+            for upstream in config.upstreams
+        ),
         routing=_routing(config),
         frame_max=config.frame_max,
         channel_max=config.channel_max,
@@ -39,7 +48,7 @@ def build_upstreams(config: Config, reactor: Any) -> dict[str, Upstream]:
     from trabbits.upstream.upstream import Upstream
 
     return {
-        upstream.name: Upstream(upstream.name, str(upstream.address), upstream.timeout, reactor)
+        upstream.name: Upstream(upstream.name, str(upstream.nodes[0]), upstream.timeout, reactor)
         for upstream in config.upstreams
     }
 

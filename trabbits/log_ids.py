@@ -38,6 +38,15 @@ class LogId(Enum):
     STOPPED = ("TR004", "info", "stopped")
     ABORTED = ("TR005", "warn", "second signal: not waiting for clients any longer")
 
+    CONFIG_WARNING = ("TR006", "warn", "configuration {path}: {text}")
+    CONFIG_RELOADED = ("TR007", "info", "configuration reloaded from {path} ({hash}): {sessions} sessions are outdated")
+    CONFIG_UNCHANGED = ("TR008", "info", "configuration reloaded from {path}: nothing changed ({hash})")
+    CONFIG_REFUSED = ("TR009", "error", "configuration not reloaded, the running one stays: {text}")
+    RELOAD_FINISHED = ("TR010", "info", "reload finished: {closed} outdated sessions closed in {seconds:.1f} s")
+    RELOAD_IMPOSSIBLE = ("TR011", "warn", "reload asked for, but there is no configuration file (--config)")
+    SYSTEMD_FAILED = ("TR012", "warn", "systemd could not be told '{state}': {text}")
+    SESSIONS_DROPPED = ("TR013", "warn", "{sessions} sessions did not end in time and were dropped")
+
     CLIENT_CONNECTED = ("TR101", "debug", "client connected from {address}")
     CLIENT_OPENED = ("TR102", "info", "{user} opened virtual host {vhost} from {address} through {upstreams}")
     CLIENT_CLOSED = ("TR103", "info", "connection closed by {by}: {code} {text}")
@@ -58,6 +67,27 @@ class LogId(Enum):
     LINK_VIOLATION = ("TR207", "error", "{upstream} at {node} broke the protocol on channel {channel}: {code} {text}")
     LINK_AUTHENTICATED = ("TR208", "debug", "{upstream} at {node} accepted user and password")
 
+    LINK_RETRIED = ("TR209", "warn", "{upstream} at {node} failed, {left} nodes left to try: {text}")
+    UPSTREAM_SKIPPED = ("TR210", "warn", "session opens without {upstream}, which is not required: {text}")
+    NODE_CHECK_FAILED = ("TR211", "warn", "health check of {upstream} at {node} failed ({failures} in a row): {text}")
+    NODE_ISOLATED = ("TR212", "error", "{upstream}: node {node} isolated after {failures} failed checks: {text}")
+    NODE_RECOVERED = ("TR213", "info", "{upstream}: node {node} is healthy again after {seconds:.1f} s")
+    NODE_SUSPECT = ("TR214", "warn", "{upstream}: node {node} failed a client, others go first: {text}")
+    NODE_TRUSTED = ("TR215", "info", "{upstream}: node {node} works again for clients")
+    QUEUE_PROBE_FAILED = ("TR216", "warn", "{upstream} at {node}: no answer whether queue {queue} exists: {text}")
+    QUEUE_NOT_DELETED = (
+        "TR217",
+        "warn",
+        "{upstream} at {node}: queue {queue} not deleted (emulate_auto_delete): {text}",
+    )
+    QUEUE_DELETED = ("TR218", "info", "{upstream} at {node}: queue {queue} deleted (emulate_auto_delete)")
+
     ROUTING_FAILED = ("TR301", "error", "routing strategy {plugin} failed for exchange {exchange}, key {key}: {text}")
+
+    UPSTREAM_NOT_ATTACHED = (
+        "TR302",
+        "warn",
+        "publish to exchange {exchange}, key {key} refused: {upstream} is not attached to the session",
+    )
 
     INTERNAL_ERROR = ("TR901", "critical", "internal error: {text}")

@@ -85,7 +85,7 @@ def make_service(options: Options, config: Config, reactor: Any) -> ProxyService
     proxy = ProxyService(config, reactor)
     factory = ClientFactory(lambda: proxy.settings, lambda: proxy.upstreams, reactor)
     proxy.assemble(options, factory)
-    named = [f"{upstream.name} ({upstream.address})" for upstream in config.upstreams]
+    named = [f"{upstream.name} ({', '.join(map(str, upstream.nodes))})" for upstream in config.upstreams]
     _log(LogId.CONFIG_LOADED, path=options.config or "(defaults)", upstreams=named)
     return proxy
 

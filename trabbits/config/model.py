@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from trabbits.config.addresses import Address, AddressField
 from trabbits.config.arguments import FieldTable
@@ -57,20 +57,65 @@ class QueueAttributesConfig(Section):
     arguments: FieldTable = {}
 
 
+class QueueOptionsConfig(Section):
+    """How queues are declared at an upstream."""
+
+    try_passive: bool = False
+    emulate_auto_delete: bool = False
+
+
+class HealthCheckConfig(Section):
+    """How the nodes of an upstream are watched in the background."""
+
+    enabled: bool = True
+    interval: PositiveDuration = 30.0
+    timeout: PositiveDuration = 5.0
+    unhealthy_threshold: Annotated[int, Field(ge=1, le=1000)] = 3
+    recovery_interval: PositiveDuration = 60.0
+    username: str | None = None
+    password: SecretStr | None = None
+    virtual_host: str = "/"
+
+
+class ClusterConfig(Section):
+    """The nodes of one RabbitMQ cluster."""
+
+    nodes: Annotated[list[AddressField], Field(min_length=1)]
+
+
 class UpstreamConfig(Section):
-    """One target: a broker."""
+    """One target: a broker (`address`) or a cluster of several (`cluster`), one of the two."""
 
     name: Name
-    address: AddressField
+    address: AddressField | None = None
+    cluster: ClusterConfig | None = None
+    required: bool = True
     timeout: PositiveDuration = 5.0
+    health_check: HealthCheckConfig | None = None
     routing: RoutingConfig = RoutingConfig()
     queue_attributes: QueueAttributesConfig | None = None
+    queue_options: QueueOptionsConfig = QueueOptionsConfig()
+
+    @property
+    def nodes(self) -> tuple[Address, ...]:
+        """Where it listens; never empty."""
+        if self.cluster is not None:
+            return tuple(self.cluster.nodes)
+        assert self.address is not None
+        return (self.address,)
 
 
 class GracefulShutdownConfig(Section):
-    """How the process stops."""
+    """How clients are asked to leave when the process stops, or when their configuration is outdated.
+
+    `burst_size` sessions are closed at once, then `rate_limit` per second; what is left after the timeout is closed
+    at once (reload) or dropped (shutdown).
+    """
 
     shutdown_timeout: Duration = 10.0
+    reload_timeout: Duration = 30.0
+    rate_limit: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    burst_size: Annotated[int, Field(ge=1, le=1_000_000)] = 10
 
 
 class TransactionsConfig(Section):

@@ -16,10 +16,18 @@ from trabbits.wire.constants import FRAME_MIN_SIZE
 
 @frozen
 class UpstreamSettings:
-    """One upstream, as a session sees it.  `rewriter` is None where declares pass unchanged."""
+    """One upstream, as a session sees it.  `rewriter` is None where declares pass unchanged.
+
+    A session opens without an upstream that is not `required` and cannot be reached.  `try_passive`: a queue that is
+    there already is used as it is.  `emulate_auto_delete`: a queue that the client declared auto-delete and `rewriter`
+    did not is deleted when the session ends.
+    """
 
     name: str
     rewriter: IQueueAttributeRewriter | None = None
+    required: bool = True
+    try_passive: bool = False
+    emulate_auto_delete: bool = False
 
 
 @frozen
@@ -30,6 +38,7 @@ class SessionSettings:
     opinion on.  `frame_max` is in octets, framing included.  `channel_max` counts the channels of a link: its
     top channel is trabbits' own, so clients are offered one less.  `heartbeat` is in seconds, 0 is off; the
     timeouts are in seconds.  `tx_best_effort` allows AMQP transactions that several upstreams took part in.
+    `config_hash` tells configurations apart.
     """
 
     upstreams: tuple[UpstreamSettings, ...]
@@ -40,6 +49,7 @@ class SessionSettings:
     handshake_timeout: float = 5.0
     connection_close_timeout: float = 1.0
     tx_best_effort: bool = False
+    config_hash: str = ""
     #: The least frame_max a client may ask for; the specification's frame-min-size but in tests.
     frame_min: int = FRAME_MIN_SIZE
     #: Shared by all sessions of the configuration.
