@@ -13,9 +13,12 @@ from pydantic import BaseModel
 
 from trabbits.assembly import session_settings
 from trabbits.config import Config, load_config, parse_config
+from trabbits.config.schema import json_schema
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = sorted((ROOT / "examples").rglob("*.json"))
+EXAMPLES = sorted(path for end in ("*.json", "*.jsonnet") for path in (ROOT / "examples").rglob(end))
+#: What the examples expect of the environment.
+ENVIRONMENT = {"HEALTH_PASSWORD": "hunter2", "RABBIT_HOST": "rabbit-1"}
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 
 
@@ -42,11 +45,16 @@ def test_every_key_is_documented() -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_examples_load(path: Path) -> None:
-    session_settings(load_config(path))
+    """... without a warning; what they show is what they are called."""
+    loaded = load_config(path, ENVIRONMENT)
+    assert loaded.warnings == ()
+    session_settings(loaded.config)
 
 
 def test_there_are_examples() -> None:
-    assert len(EXAMPLES) >= 4
+    """One for each thing that an operator may come for."""
+    wanted = "single two-upstreams cluster optional-upstream queue-attributes queue-options everything config"
+    assert set(wanted.split()) <= {path.stem for path in EXAMPLES}
 
 
 def test_everything_is_in_everything() -> None:
@@ -63,8 +71,35 @@ def test_everything_is_in_everything() -> None:
                 yield from used(item, prefix.removesuffix(".") + "[].")
 
     example = json.loads((ROOT / "examples" / "everything.json").read_text())
-    found = {name for name in used(example) if "arguments." not in name}
+    found = {name for name in used(example) if "arguments." not in name and name != "$schema"}
     assert found == set(keys(Config))
+
+
+def test_the_defaults_in_the_text_are_the_models() -> None:
+    sections = re.split(r"^#{3,4} `(.+)`$", CONFIGURATION, flags=re.MULTILINE)[1:]
+    pairs = zip(sections[::2], sections[1::2], strict=True)
+    told = {path: re.findall(r"default `(.*?)`", text)[:1] for path, text in pairs}
+    assert {path: list(map(json.loads, default)) for path, default in told.items()} == dict(defaults(Config))
+
+
+def defaults(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, list[Any]]]:
+    """Every path with its default, if it has one; sections are `{}`."""
+    schema = json_schema()
+    properties = (schema if model is Config else schema["$defs"][model.__name__])["properties"]
+    for name, field in model.model_fields.items():
+        value = [properties[name]["default"]] if "default" in properties[name] else []
+        yield prefix + name, [{}] if value and isinstance(value[0], dict) else value
+        section = section_in(field.annotation)
+        if section is not None:
+            listed = "[]" if str(field.annotation).startswith("list") else ""
+            yield from defaults(section, f"{prefix}{name}{listed}.")
+
+
+def test_jsonnet_in_the_text_runs() -> None:
+    blocks = re.findall(r"^```jsonnet\n(.*?)^```", CONFIGURATION, re.MULTILINE | re.DOTALL)
+    assert blocks
+    for block in blocks:
+        parse_config(block, "docs/configuration.md", ENVIRONMENT, language="jsonnet")
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/configuration.md", "docs/usage.md"])
@@ -72,7 +107,7 @@ def test_configurations_in_the_text_load(name: str) -> None:
     """JSON blocks that show a configuration are ones."""
     for block in re.findall(r"^```json\n(.*?)^```", (ROOT / name).read_text(), re.MULTILINE | re.DOTALL):
         if '"upstreams": [\n' in block or '"upstreams": [{' in block:
-            parse_config(block, name)
+            assert parse_config(block, name, ENVIRONMENT).warnings == ()
 
 
 def test_the_error_in_the_text_is_what_one_sees() -> None:

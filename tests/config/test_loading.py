@@ -7,7 +7,6 @@ Not covered: what the values do.
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -17,85 +16,96 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from tests.config.configurations import FULL, changed, json_values, places, refused
 from trabbits.config import Config, ConfigError, default_config, load_config, masked, parse_config, validate_config
 from trabbits.config.addresses import Address
 from trabbits.config.errors import found, path_text, problems_of
 from trabbits.config.model import Section
-
-FULL: dict[str, Any] = {
-    "upstreams": [
-        {"name": "primary", "address": "localhost:5672"},
-        {
-            "name": "orders",
-            "address": "[::1]:5673",
-            "timeout": "500ms",
-            "routing": {"key_patterns": ["orders.#", "order-%.eu"]},
-            "queue_attributes": {
-                "durable": True,
-                "auto_delete": False,
-                "exclusive": None,
-                "arguments": {"x-queue-type": "quorum", "x-expires": None, "x-list": [1, "a", {"b": 1.5}]},
-            },
-        },
-    ],
-    "handshake_timeout": 2,
-    "connection_close_timeout": "1.5s",
-    "graceful_shutdown": {"shutdown_timeout": "1m30s"},
-    "frame_max": 8192,
-    "channel_max": 100,
-    "heartbeat": "10s",
-    "transactions": {"best_effort": True},
-}
-
-
-def refused(raw: Any) -> dict[str, str]:
-    """The problems of a configuration by their path."""
-    with pytest.raises(ConfigError) as caught:
-        parse_config(json.dumps(raw), "test.json")
-    assert str(caught.value).startswith("test.json: ")
-    return {problem.path: problem.message for problem in caught.value.problems}
-
-
-def changed(path: list[str | int], value: Any) -> dict[str, Any]:
-    """FULL with one value replaced."""
-    raw = copy.deepcopy(FULL)
-    place: Any = raw
-    for part in path[:-1]:
-        place = place[part]
-    place[path[-1]] = value
-    return raw
+from trabbits.config.origin import Origin
 
 
 def test_every_key() -> None:
     """A configuration that uses every key arrives as written."""
-    config = parse_config(json.dumps(FULL), "test.json")
+    config = parse_config(json.dumps(FULL), "test.json").config
+    primary = config.upstreams[0]
+    assert primary.nodes == (Address("localhost", 5672), Address("::1", 5672))
+    assert not primary.required
+    check = primary.health_check
+    assert check is not None
+    assert (check.enabled, check.interval, check.timeout, check.recovery_interval) == (True, 10.0, 1.0, 20.0)
+    assert (check.unhealthy_threshold, check.username, check.virtual_host) == (2, "health", "checks")
+    assert check.password is not None
+    assert check.password.get_secret_value() == "hunter2"
     orders = config.upstreams[1]
-    assert orders.address == Address("::1", 5673)
+    assert orders.nodes == (Address("::1", 5673),)
+    assert orders.required
+    assert orders.queue_options.try_passive
+    assert orders.queue_options.emulate_auto_delete
     assert orders.timeout == 0.5
     assert orders.routing.key_patterns == ["orders.#", "order-%.eu"]
     assert orders.queue_attributes is not None
     assert orders.queue_attributes.exclusive is None
     assert orders.queue_attributes.arguments["x-list"] == [1, "a", {"b": 1.5}]
     assert (config.handshake_timeout, config.connection_close_timeout) == (2.0, 1.5)
-    assert config.graceful_shutdown.shutdown_timeout == 90
+    leaving = config.graceful_shutdown
+    assert (leaving.shutdown_timeout, leaving.reload_timeout, leaving.rate_limit, leaving.burst_size) == (90, 7, 8, 9)
     assert (config.frame_max, config.channel_max, config.heartbeat) == (8192, 100, 10)
     assert config.transactions.best_effort is True
 
 
 def test_defaults() -> None:
     """Only the upstreams are required; without a file there is one at localhost:5672."""
-    config = parse_config('{"upstreams": [{"name": "default", "address": "localhost:5672"}]}', "test.json")
+    config = parse_config('{"upstreams": [{"name": "default", "address": "localhost:5672"}]}', "test.json").config
     assert config == default_config()
     assert (config.frame_max, config.channel_max, config.heartbeat) == (131072, 2047, 60)
     assert (config.handshake_timeout, config.connection_close_timeout) == (5.0, 1.0)
-    assert config.graceful_shutdown.shutdown_timeout == 10.0
-    assert config.upstreams[0].timeout == 5.0
+    leaving = config.graceful_shutdown
+    assert (leaving.shutdown_timeout, leaving.reload_timeout) == (10.0, 30.0)
+    assert (leaving.rate_limit, leaving.burst_size) == (100, 10)
+    upstream = config.upstreams[0]
+    assert (upstream.timeout, upstream.required, upstream.health_check) == (5.0, True, None)
+    assert not upstream.queue_options.try_passive
+    assert not upstream.queue_options.emulate_auto_delete
+
+
+def test_defaults_of_a_health_check() -> None:
+    raw = {"upstreams": [{"name": "a", "address": "a:1", "health_check": {"username": "u", "password": "p"}}]}
+    check = parse_config(json.dumps(raw), "test.json").config.upstreams[0].health_check
+    assert check is not None
+    assert (check.enabled, check.interval, check.timeout) == (True, 30.0, 5.0)
+    assert (check.unhealthy_threshold, check.recovery_interval, check.virtual_host) == (3, 60.0, "/")
+
+
+def test_the_older_name_of_handshake_timeout() -> None:
+    """`read_timeout` is accepted; both names at once are not, and errors name the one that is there."""
+    upstreams = [{"name": "a", "address": "a:1"}]
+    loaded = parse_config(json.dumps({"upstreams": upstreams, "read_timeout": "7s"}), "test.json")
+    assert loaded.config.handshake_timeout == 7.0
+    assert "read_timeout" not in masked(loaded.config)
+    assert refused({"upstreams": upstreams, "read_timeout": -1}) == {
+        "read_timeout": "expected at least 0.001, found -1"
+    }
+    assert refused({"upstreams": upstreams, "read_timeout": 1, "handshake_timeout": 1}) == {
+        "read_timeout": 'this is an older name of "handshake_timeout": only one of the two'
+    }
+
+
+def test_a_schema_may_be_named() -> None:
+    """Editors put `$schema` there; it means nothing here, and anywhere else it is unknown."""
+    raw = {"$schema": "./trabbits.schema.json", "upstreams": [{"name": "default", "address": "localhost:5672"}]}
+    loaded = parse_config(json.dumps(raw), "test.json")
+    assert loaded.config == default_config()
+    assert loaded.warnings == ()
+    assert refused(raw | {"$schema": 5}) == {'["$schema"]': "expected a string"}
+    assert list(refused(changed(["upstreams", 0, "$schema"], "x"))) == ['upstreams[0]["$schema"]']
 
 
 def test_a_dump_is_a_configuration() -> None:
-    """What `masked` gives is read back to the same configuration."""
-    config = parse_config(json.dumps(FULL), "test.json")
-    assert parse_config(json.dumps(masked(config)), "dump") == config
+    """What `masked` gives is read back to the same configuration, but for its secrets."""
+    dump = masked(parse_config(json.dumps(FULL), "test.json").config)
+    assert "hunter2" not in str(dump)
+    dump["upstreams"][0]["health_check"]["password"] = "hunter2"
+    assert parse_config(json.dumps(dump), "dump").config == parse_config(json.dumps(FULL), "test.json").config
 
 
 DURATION = 'expected a duration such as "500ms", "5s", "1m30s" or "2h", or a number of seconds, found '
@@ -111,8 +121,26 @@ DURATION = 'expected a duration such as "500ms", "5s", "1m30s" or "2h", or a num
         (["upstreams", 0, "name"], "", 'expected a string that is not empty, found ""'),
         (["upstreams", 0, "name"], "a\nb", r'expected printable characters without spaces around them, found "a\nb"'),
         (["upstreams", 0, "name"], "orders", None),  # told at the second one
-        (["upstreams", 0, "address"], "rabbit", 'expected "host:port", such as "localhost:5672", found "rabbit"'),
-        (["upstreams", 0, "address"], None, 'expected "host:port", such as "localhost:5672", found null'),
+        (["upstreams", 1, "address"], "rabbit", 'expected "host:port", such as "localhost:5672", found "rabbit"'),
+        (["upstreams", 1, "address"], 5672, 'expected "host:port", such as "localhost:5672", found 5672'),
+        (["upstreams", 0, "cluster"], ["a:1"], "expected an object, found a list"),
+        (["upstreams", 0, "cluster", "nodes"], [], "expected a list of at least 1"),
+        (["upstreams", 0, "cluster", "nodes", 1], "x", 'expected "host:port", such as "localhost:5672", found "x"'),
+        (["upstreams", 0, "required"], "no", 'expected true or false, found "no"'),
+        (["upstreams", 0, "health_check"], True, "expected an object, found true"),
+        (["upstreams", 0, "health_check", "unhealthy_threshold"], 0, "expected at least 1, found 0"),
+        (["upstreams", 0, "health_check", "interval"], 0, "expected at least 0.001, found 0"),
+        (["upstreams", 0, "health_check", "username"], "", 'expected a string that is not empty, found ""'),
+        (["upstreams", 0, "health_check", "username"], "ü" * 128, None),
+        (["upstreams", 0, "health_check", "username"], "a\0b", None),
+        (["upstreams", 0, "health_check", "password"], "", "expected a string that is not empty"),
+        (["upstreams", 0, "health_check", "password"], 4711, "expected a string"),
+        (["upstreams", 0, "health_check", "password"], "a\0b", None),
+        (["upstreams", 0, "health_check", "virtual_host"], "", 'expected a string that is not empty, found ""'),
+        (["upstreams", 1, "queue_options", "try_passive"], None, "expected true or false, found null"),
+        (["graceful_shutdown", "rate_limit"], 0, "expected at least 1, found 0"),
+        (["graceful_shutdown", "burst_size"], 0.5, "expected a whole number, found 0.5"),
+        (["graceful_shutdown", "reload_timeout"], -1, "expected at least 0, found -1"),
         (["upstreams", 1, "timeout"], "5", DURATION + '"5"'),
         (["upstreams", 1, "timeout"], True, DURATION + "true"),
         (["upstreams", 1, "timeout"], 0, "expected at least 0.001, found 0"),
@@ -170,13 +198,13 @@ def test_all_errors_at_once() -> None:
         "odd key!": 1,
     }
     assert list(refused(raw)) == [
-        "upstreams[0].address",
         "upstreams[1].address",
         "upstreams[1].queue_attributes.durable",
         "upstreams[2]",
         "frame_max",
         '["odd key!"]',
         "upstreams[1].name",
+        "upstreams[0]",
     ]
 
 
@@ -192,8 +220,8 @@ def test_names_are_unique() -> None:
 
 
 def test_credentials_in_an_address_are_not_repeated() -> None:
-    problems = refused(changed(["upstreams", 0, "address"], "amqp://user:hunter2@host:5672"))
-    assert problems == {"upstreams[0].address": 'expected "host:port" without a scheme, user or password'}
+    problems = refused(changed(["upstreams", 1, "address"], "amqp://user:hunter2@host:5672"))
+    assert problems == {"upstreams[1].address": 'expected "host:port" without a scheme, user or password'}
 
 
 @pytest.mark.parametrize(
@@ -233,7 +261,9 @@ def test_files(tmp_path: Path) -> None:
     """Files are UTF-8, with or without a byte order mark; what cannot be read is a ConfigError that names it."""
     path = tmp_path / "config.json"
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps(FULL).encode())
-    assert load_config(path) == parse_config(json.dumps(FULL), "")
+    loaded = load_config(path)
+    assert loaded.config == parse_config(json.dumps(FULL), "").config
+    assert (loaded.source, loaded.warnings) == (str(path), ())
     path.write_bytes(b'{"a":\n"\xff"}')
     with pytest.raises(ConfigError, match="line 2: is not UTF-8"):
         load_config(path)
@@ -255,7 +285,7 @@ def test_secrets_are_masked() -> None:
     assert masked(Probe(password=SecretStr("hunter2"))) == {"password": "**********", "key": None}
     with pytest.raises(ValueError) as caught:
         Probe.model_validate({"password": 4711, "key": 4711})
-    problems = problems_of(caught.value, Probe)  # type: ignore[arg-type]  # pydantic's is a ValueError
+    problems = problems_of(caught.value, Probe, Origin())  # type: ignore[arg-type]  # pydantic's is a ValueError
     assert [str(problem) for problem in problems] == ["password: expected a string", "key: expected a string"]
 
 
@@ -265,29 +295,24 @@ def test_found_is_short_and_printable() -> None:
     assert found(10**5000) == "a very large number"
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["5s", "a:1", "0", "\ud800"]),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.just("name"), inner, max_size=3)
-    ),
-    max_leaves=8,
-)
-
-
-def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(place for key, item in items for place in places(item, (*path, key)))]
-
-
 @given(st.sampled_from(places(FULL)[1:]), json_values)
 def test_any_value_anywhere(path: tuple[str | int, ...], value: Any) -> None:
     """Any JSON value in any place gives a configuration or a ConfigError that can be printed, never anything else."""
     try:
-        config = validate_config(changed(list(path), value), "test.json")
+        loaded = parse_config(json.dumps(changed(list(path), value)), "test.json", {"A": "5"})
     except ConfigError as error:
         str(error).encode()
     else:
-        json.dumps(masked(config))
+        json.dumps(masked(loaded.config))
+
+
+@given(json_values)
+def test_any_value_at_the_top(value: Any) -> None:
+    """The same for the whole, and for values that no JSON text could have."""
+    for raw in (value, {"upstreams": value}, {"upstreams": [value]}):
+        with pytest.raises(ConfigError) as caught:
+            validate_config(raw, "test.json")
+        str(caught.value).encode()
 
 
 @given(st.text())

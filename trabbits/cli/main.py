@@ -14,7 +14,10 @@ import sys
 import click
 
 from trabbits import __version__
+from trabbits.cli import config as config_commands
+from trabbits.cli.completion import completion
 from trabbits.cli.environment import is_true
+from trabbits.cli.manage import manage
 
 
 def main() -> None:
@@ -36,7 +39,9 @@ def cli(context: click.Context) -> None:
 
 
 @cli.command()
-@click.option("--config", metavar="FILE", envvar="TRABBITS_CONFIG", show_envvar=True, help="The configuration, JSON.")
+@click.option(
+    "--config", metavar="FILE", envvar="TRABBITS_CONFIG", show_envvar=True, help="The configuration, JSON or Jsonnet."
+)
 @click.option(
     "--host", metavar="ADDRESS", default="", help="Listen on this address only.  [default: every IPv4 address]"
 )
@@ -67,6 +72,11 @@ def cli(context: click.Context) -> None:
     show_envvar=True,
     help="Reserved: the admin API is served from a later version on.",
 )
+@click.option(
+    "--reuse-port/--no-reuse-port",
+    default=True,
+    help="Let another process of the same user share the port, or not.  [default: shared]",
+)
 @click.option("--pid-file", metavar="FILE", help="Keep the process id in this file while running.")
 @click.option("--debug", is_flag=True, help="Log in more detail.  [env var: DEBUG]")
 @click.option(
@@ -80,6 +90,7 @@ def run(
     port: int,
     metrics_port: int,
     api_socket: str,
+    reuse_port: bool,
     pid_file: str | None,
     debug: bool,
     log_format: str | None,
@@ -95,6 +106,7 @@ def run(
         config=config,
         host=host,
         port=port,
+        reuse_port=reuse_port,
         metrics_port=metrics_port,
         api_socket=api_socket,
         pid_file=pid_file,
@@ -102,6 +114,12 @@ def run(
         log_format=log_format,
     )
     sys.exit(run_proxy(options))
+
+
+cli.add_command(config_commands.config)
+cli.add_command(config_commands.check_alias)
+cli.add_command(manage)
+cli.add_command(completion)
 
 
 @cli.group()

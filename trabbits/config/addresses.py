@@ -76,5 +76,11 @@ AddressField = Annotated[
     Address,
     PlainValidator(_address),
     PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string", "examples": ["localhost:5672", "[::1]:5672"]}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^(\[[^/@]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$",
+            "examples": ["localhost:5672", "10.0.0.5:5672", "[::1]:5672"],
+        }
+    ),
 ]

@@ -79,7 +79,13 @@ def _whole_seconds(value: Any) -> Any:
     return int(seconds)
 
 
-_DURATION_SCHEMA = WithJsonSchema({"anyOf": [{"type": "string", "examples": ["5s"]}, {"type": "number", "minimum": 0}]})
+def _schema(least: float, most: float, number: str = "number") -> WithJsonSchema:
+    """What a JSON Schema says of a duration; the bounds hold for texts, too, but a pattern cannot count."""
+    text = {"type": "string", "pattern": r"^(0|(([0-9]+(\.[0-9]*)?|\.[0-9]+)(h|ms|m|s|us|µs|ns))+)$"}
+    return WithJsonSchema(
+        {"anyOf": [text, {"type": number, "minimum": least, "maximum": most}], "examples": ["500ms", "5s", "1m30s", 5]}
+    )
+
 
 #: Seconds; zero to a day.
 Duration = Annotated[
@@ -87,7 +93,7 @@ Duration = Annotated[
     BeforeValidator(_seconds),
     Field(ge=0, le=86400),
     PlainSerializer(format_duration, return_type=str),
-    _DURATION_SCHEMA,
+    _schema(0, 86400),
 ]
 #: Seconds; more than nothing, at most a day.
 PositiveDuration = Annotated[
@@ -95,12 +101,12 @@ PositiveDuration = Annotated[
     BeforeValidator(_seconds),
     Field(ge=0.001, le=86400),
     PlainSerializer(format_duration, return_type=str),
-    _DURATION_SCHEMA,
+    _schema(0.001, 86400),
 ]
 #: What AMQP's ``heartbeat`` field holds (section 1.4.2.5.3): whole seconds in 16 bits; 0 turns heartbeats off.
 Heartbeat = Annotated[
     int,
     BeforeValidator(_whole_seconds),
     Field(ge=0, le=65535),
-    _DURATION_SCHEMA,
+    _schema(0, 65535, "integer"),
 ]

@@ -11,10 +11,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any, Protocol, get_args
 
 from attrs import frozen
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import AliasChoices, BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 Location = Sequence[str | int]
@@ -35,17 +35,22 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used.  `source` names the file; `problems` is never empty."""
+    """A configuration that cannot be used.  `source` names the file; `problems` is never empty.
 
-    def __init__(self, source: str, problems: Sequence[Problem]) -> None:
-        super().__init__(source, tuple(problems))
+    `warnings` are not wrong by themselves, but often explain what is.
+    """
+
+    def __init__(self, source: str, problems: Sequence[Problem], warnings: Sequence[Problem] = ()) -> None:
+        super().__init__(source, tuple(problems), tuple(warnings))
         self.source = source
         self.problems = tuple(problems)
+        self.warnings = tuple(warnings)
 
     def __str__(self) -> str:
         count = len(self.problems)
         head = f"{self.source}: {count} {'error' if count == 1 else 'errors'} in the configuration"
-        return "\n".join([head, *(f"  {problem}" for problem in self.problems)])
+        lines = [*map(str, self.problems), *(f"warning: {warning}" for warning in self.warnings)]
+        return "\n".join([head, *(f"  {line}" for line in lines)])
 
 
 def expected(what: str, *, hide: bool = False) -> PydanticCustomError:
@@ -94,9 +99,20 @@ def _quoted(text: str) -> str:
     return '"' + "".join(shown).replace('"', '\\"') + '"'
 
 
-def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
+class Showing(Protocol):
+    """Decides what an error may tell of a configuration: `trabbits.config.origin.Origin`."""
+
+    def found(self, location: Location, value: Any) -> str:
+        """`value`, which is wrong."""
+
+    def path(self, location: Location) -> str:
+        """Where it is."""
+
+
+def problems_of(error: ValidationError, model: type[BaseModel], showing: Showing) -> list[Problem]:
     """Pydantic's findings about `model`, in our words."""
-    return [Problem(path_text(item["loc"]), _message(model, item)) for item in error.errors(include_url=False)]
+    findings = error.errors(include_url=False)
+    return [Problem(showing.path(item["loc"]), _message(model, item, showing)) for item in findings]
 
 
 _EXPECTED = {
@@ -121,12 +137,12 @@ _EXPECTED = {
 }
 
 
-def _message(model: type[BaseModel], error: ErrorDetails) -> str:
+def _message(model: type[BaseModel], error: ErrorDetails, showing: Showing) -> str:
     location, kind, value, context = error["loc"], error["type"], error["input"], error.get("ctx", {})
     if kind == "missing":
         return "missing, but required"
     if kind == "extra_forbidden":
-        return _unknown_key(str(location[-1]), _keys_at(model, location[:-1]))
+        return _unknown_key(str(location[-1]), _section_at(model, location[:-1]))
     if kind == "expected":  # raised by our own validators through `expected`
         expected = str(context["what"])
         if context.get("hide"):
@@ -134,15 +150,21 @@ def _message(model: type[BaseModel], error: ErrorDetails) -> str:
     elif kind in _EXPECTED:
         expected = _EXPECTED[kind].format_map(context)
         if kind == "too_short":
-            return f"expected {expected}"
+            is_list = context.get("field_type") == "List"
+            return f"expected {expected if is_list else _EXPECTED['string_too_short']}"
     else:
         expected = f"something else ({error['msg']})"
     if _is_secret(model, location):
         return f"expected {expected}"
-    return f"expected {expected}, found {found(value)}"
+    return f"expected {expected}, found {showing.found(location, value)}"
 
 
-def _unknown_key(key: str, known: Sequence[str]) -> str:
+def _unknown_key(key: str, section: type[BaseModel] | None) -> str:
+    fields = section.model_fields if section is not None else {}
+    for name, field in fields.items():
+        if isinstance(field.validation_alias, AliasChoices) and key in field.validation_alias.choices:
+            return f"this is an older name of {_quoted(name)}: only one of the two"
+    known = list(fields)
     if near := difflib.get_close_matches(key, known, n=1):
         return f"unknown key, did you mean {_quoted(near[0])}?"
     return f"unknown key, expected one of {', '.join(sorted(known))}" if known else "unknown key"
@@ -171,9 +193,8 @@ def _annotation_at(model: type[BaseModel], location: Location) -> Any:
     return annotation
 
 
-def _keys_at(model: type[BaseModel], location: Location) -> list[str]:
-    section = _section_in(_annotation_at(model, location))
-    return list(section.model_fields) if section is not None else []
+def _section_at(model: type[BaseModel], location: Location) -> type[BaseModel] | None:
+    return _section_in(_annotation_at(model, location))
 
 
 def _section_in(annotation: Any) -> type[BaseModel] | None:

@@ -1,26 +1,48 @@
 """From a file to a `Config`, or to a `ConfigError` that says everything that is wrong with it.
 
-Lives here: reading, JSON's syntax, duplicate keys.  Must not know: what the keys mean (``trabbits.config.model``).
+Lives here: reading, JSON's syntax, duplicate keys, and the order of the steps.  Must not know: what the keys mean
+(``trabbits.config.model``).
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
+from attrs import frozen
 from pydantic import ValidationError
 
-from trabbits.config.errors import ConfigError, Location, Problem, found, path_text, problems_of
-from trabbits.config.model import UNIQUE_NAME, Config, repeated_names
+from trabbits.config.conflicts import conflicts
+from trabbits.config.errors import ConfigError, Location, Problem, path_text, problems_of
+from trabbits.config.expansion import expand
+from trabbits.config.jsonnet import evaluate
+from trabbits.config.model import Config
+from trabbits.config.origin import Origin
 
 #: A configuration larger than this is a mistake, such as naming a log file.
 SIZE_LIMIT = 16 * 1024 * 1024
 
+Language = Literal["json", "jsonnet"]
 
-def load_config(path: str | Path) -> Config:
-    """Read and validate the file at `path`.  Raises `ConfigError`, whatever is wrong."""
+
+@frozen
+class Loaded:
+    """A configuration that can be used, where it came from, and what its author should know about it."""
+
+    config: Config
+    warnings: tuple[Problem, ...]
+    source: str
+
+
+def load_config(path: str | Path, environment: Mapping[str, str] = os.environ) -> Loaded:
+    """Read and validate the file at `path`.  Raises `ConfigError`, whatever is wrong.
+
+    This may take seconds (Jsonnet is a programming language): not for the reactor's thread while clients are there.
+    """
     source = str(path)
     try:
         with open(path, "rb") as file:
@@ -35,11 +57,80 @@ def load_config(path: str | Path) -> Config:
     except UnicodeDecodeError as error:
         line = octets.count(b"\n", 0, error.start) + 1
         raise ConfigError(source, [Problem(f"line {line}", "is not UTF-8")]) from None
-    return parse_config(text, source)
+    return parse_config(text, source, environment)
 
 
-def parse_config(text: str, source: str) -> Config:
-    """Validate a configuration given as JSON `text`; `source` is its name in errors.  Raises `ConfigError`."""
+def parse_config(
+    text: str, source: str, environment: Mapping[str, str] = os.environ, *, language: Language | None = None
+) -> Loaded:
+    """Validate a configuration given as `text`.  Raises `ConfigError`.
+
+    `source` is its name in errors; what it ends with tells the `language` unless that is given, and what a Jsonnet
+    text imports is looked for in its folder.
+    """
+    if language is None:
+        language = "jsonnet" if source.endswith((".jsonnet", ".libsonnet")) else "json"
+    if language == "jsonnet":
+        evaluated = evaluate(text, source, environment, SIZE_LIMIT)
+        raw, _ = _decoded(evaluated.json, source)
+        return Loaded(validate_config(raw, source, origin=Origin(variables=evaluated.variables)), (), source)
+    raw, problems = _decoded(text, source)
+    raw, about_schema = _without_schema(raw)
+    expanded = expand(raw, environment, SIZE_LIMIT)
+    problems += about_schema + expanded.problems
+    origin = Origin(expanded.written)
+    config = validate_config(expanded.value, source, problems, origin=origin, warnings=expanded.warnings)
+    return Loaded(config, tuple(expanded.warnings), source)
+
+
+def validate_config(
+    raw: Any,
+    source: str,
+    problems: Sequence[Problem] = (),
+    *,
+    origin: Origin | None = None,
+    warnings: Sequence[Problem] = (),
+) -> Config:
+    """Validate decoded JSON.
+
+    `problems` are findings so far; they are reported together with the new ones, and `warnings` with both.
+    """
+    origin, config = origin or Origin(), None
+    raw, about_schema = _without_schema(raw)
+    problems = [*problems, *about_schema]
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        problems += problems_of(error, Config, origin)
+        problems += _conflicts(raw, origin, {problem.path for problem in problems})
+    if config is None or problems:
+        raise ConfigError(source, problems, warnings)
+    return config
+
+
+def _without_schema(raw: Any) -> tuple[Any, list[Problem]]:
+    """`raw` without the key that tells editors about its schema, and what is wrong with that key."""
+    if not isinstance(raw, dict) or "$schema" not in raw:
+        return raw, []
+    rest = {key: value for key, value in raw.items() if key != "$schema"}
+    if isinstance(raw["$schema"], str):
+        return rest, []
+    return rest, [Problem(path_text(["$schema"]), "expected a string")]
+
+
+def _conflicts(raw: Any, origin: Origin, told: set[str]) -> list[Problem]:
+    """What is wrong between keys, when other errors kept the model from being built; not at places of `told`."""
+    problems = []
+    for each in conflicts(raw):
+        path = origin.path(each.location)
+        if path not in told:
+            there = "" if each.value is None else f", found {origin.found(each.location, each.value)}"
+            problems.append(Problem(path, f"expected {each.what}{there}"))
+    return problems
+
+
+def _decoded(text: str, source: str) -> tuple[Any, list[Problem]]:
+    """JSON's value, and which of its keys are there twice."""
     tracker = _RepeatedKeys()
     try:
         raw = json.loads(text, object_pairs_hook=tracker.collect, parse_constant=_refuse_constant)
@@ -52,33 +143,7 @@ def parse_config(text: str, source: str) -> Config:
         raise ConfigError(source, [Problem("", f"not JSON: {error}")]) from None
     except ValueError:  # Python reads no integer of thousands of digits
         raise ConfigError(source, [Problem("", "not usable: a number has too many digits")]) from None
-    return validate_config(raw, source, tracker.problems(raw))
-
-
-def validate_config(raw: Any, source: str, problems: list[Problem] | None = None) -> Config:
-    """Validate decoded JSON.  `problems` are findings so far; they are reported together with the new ones."""
-    problems = list(problems or ())
-    config = None
-    try:
-        config = Config.model_validate(raw)
-    except ValidationError as error:
-        problems += problems_of(error, Config)
-        problems += [problem for problem in _repeated_upstreams(raw) if problem not in problems]
-    if config is None or problems:
-        raise ConfigError(source, problems)
-    return config
-
-
-def _repeated_upstreams(raw: Any) -> list[Problem]:
-    """Names used twice, found also where other errors kept the model from being built."""
-    upstreams = raw.get("upstreams") if isinstance(raw, dict) else None
-    if not isinstance(upstreams, list):
-        return []
-    names = [item.get("name") if isinstance(item, dict) else None for item in upstreams]
-    return [
-        Problem(path_text(("upstreams", index, "name")), f"expected {UNIQUE_NAME}, found {found(names[index])}")
-        for index in repeated_names(names)
-    ]
+    return raw, tracker.problems(raw)
 
 
 class _NotANumber(ValueError):
@@ -105,7 +170,7 @@ class _RepeatedKeys:
 
     def problems(self, raw: Any) -> list[Problem]:
         found_problems: list[Problem] = []
-        waiting: list[tuple[Location, Any]] = [((), raw)]
+        waiting: list[tuple[Location, Any]] = [((), raw)] if self._repeated else []
         while waiting:
             location, value = waiting.pop()
             if isinstance(value, dict):

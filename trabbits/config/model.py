@@ -4,18 +4,28 @@ Lives here: what may be written in a configuration.  Must not know: files and th
 (``trabbits.config.loading``), or what is built from it (``trabbits.assembly``).
 
 Every section is strict: an unknown key, or ``"5"`` where 5 is meant, is an error.  `docs/configuration.md`
-describes each key for operators; a test compares the two.
+describes each key for operators; a test compares the two.  The text below each key is what ``trabbits config schema``
+tells of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from trabbits.config.addresses import Address, AddressField
 from trabbits.config.arguments import FieldTable
+from trabbits.config.conflicts import conflicts
 from trabbits.config.durations import Duration, Heartbeat, PositiveDuration
 from trabbits.config.errors import expected
 
@@ -26,75 +36,124 @@ def _printable(name: str) -> str:
     return name
 
 
+def _short_text(text: str) -> str:
+    if len(text.encode()) > 255:
+        raise expected("at most 255 octets (AMQP's limit for short texts)")
+    return text
+
+
 def _routing_key_sized(pattern: str) -> str:
     if len(pattern.encode()) > 255:
         raise expected("at most 255 octets (AMQP's limit for routing keys)")
     return pattern
 
 
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise expected("text without NUL characters (they separate user and password in AMQP's PLAIN)", hide=True)
+    return text
+
+
+def _secret_without_nul(secret: SecretStr) -> SecretStr:
+    _without_nul(secret.get_secret_value())
+    return secret
+
+
 Name = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printable)]
 KeyPattern = Annotated[str, AfterValidator(_routing_key_sized)]
+UserName = Annotated[str, Field(min_length=1), AfterValidator(_without_nul), AfterValidator(_short_text)]
+Password = Annotated[SecretStr, Field(min_length=1), AfterValidator(_secret_without_nul)]
+VirtualHost = Annotated[str, Field(min_length=1), AfterValidator(_short_text)]
 
 
 class Section(BaseModel):
     """What all parts of the configuration have in common."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, arbitrary_types_allowed=True, use_attribute_docstrings=True
+    )
 
 
 class RoutingConfig(Section):
-    """Which publishes an upstream gets."""
+    """Which published messages an upstream gets."""
 
     key_patterns: list[KeyPattern] = []
+    """A message whose routing key matches one of them goes to this upstream: * is one word, # zero or more words,
+    % zero or more characters inside a word."""
 
 
 class QueueAttributesConfig(Section):
     """What an upstream is asked for in place of what the client declared; an absent or null key changes nothing."""
 
     durable: bool | None = None
+    """Whether queues survive a restart of the broker; null: as the client says."""
     auto_delete: bool | None = None
+    """Whether queues go when their last consumer leaves; null: as the client says."""
     exclusive: bool | None = None
+    """Whether queues belong to one connection; null: as the client says."""
     arguments: FieldTable = {}
+    """Laid over the client's arguments: a value replaces the client's or is added, null removes the client's."""
 
 
 class QueueOptionsConfig(Section):
     """How queues are declared at an upstream."""
 
     try_passive: bool = False
+    """Use a queue that exists as it is, whatever its attributes; only a missing one is declared."""
     emulate_auto_delete: bool = False
+    """Delete a queue that the client declared auto-delete and `queue_attributes` did not, when the connection that
+    declared it ends."""
 
 
 class HealthCheckConfig(Section):
-    """How the nodes of an upstream are watched in the background."""
+    """How the nodes of an upstream are watched in the background: each is logged in to now and then."""
 
     enabled: bool = True
+    """Whether there are checks at all; they need `username` and `password`."""
     interval: PositiveDuration = 30.0
+    """From one check of a node to the next."""
     timeout: PositiveDuration = 5.0
+    """How long one check may take as a whole."""
     unhealthy_threshold: Annotated[int, Field(ge=1, le=1000)] = 3
+    """This many failures in a row isolate a node: it is tried only when no healthy one is left."""
     recovery_interval: PositiveDuration = 60.0
-    username: str | None = None
-    password: SecretStr | None = None
-    virtual_host: str = "/"
+    """From one check of an isolated node to the next; also how long a node that failed a client comes last."""
+    username: UserName | None = None
+    """The user that checks log in as; it needs access to `virtual_host`, and no permissions there."""
+    password: Password | None = None
+    """That user's password; it is masked in every output."""
+    virtual_host: VirtualHost = "/"
+    """The virtual host that checks open."""
 
 
 class ClusterConfig(Section):
     """The nodes of one RabbitMQ cluster."""
 
     nodes: Annotated[list[AddressField], Field(min_length=1)]
+    """Where they listen; each connection goes to one of them: healthy ones first, of these the least used one."""
 
 
 class UpstreamConfig(Section):
-    """One target: a broker (`address`) or a cluster of several (`cluster`), one of the two."""
+    """One target: a broker (`address`) or a cluster of several nodes (`cluster`), one of the two."""
 
     name: Name
+    """What it is called in log lines and errors; no two upstreams have the same name."""
     address: AddressField | None = None
+    """Where the broker listens; a broker of one node needs no `cluster`."""
     cluster: ClusterConfig | None = None
+    """The nodes, in place of `address`, of a cluster."""
     required: bool = True
+    """Whether clients are refused while this upstream is down; otherwise they connect without it."""
     timeout: PositiveDuration = 5.0
+    """How long one attempt to log in at a node may take, and again how long opening the virtual host may."""
     health_check: HealthCheckConfig | None = None
+    """How its nodes are watched; null: only through the clients' connections."""
     routing: RoutingConfig = RoutingConfig()
+    """Which published messages it gets."""
     queue_attributes: QueueAttributesConfig | None = None
+    """What it is asked for when a client declares a queue; null: what the client says."""
     queue_options: QueueOptionsConfig = QueueOptionsConfig()
+    """How queues are declared there."""
 
     @property
     def nodes(self) -> tuple[Address, ...]:
@@ -113,58 +172,56 @@ class GracefulShutdownConfig(Section):
     """
 
     shutdown_timeout: Duration = 10.0
+    """How long clients have to leave when the process stops."""
     reload_timeout: Duration = 30.0
+    """How long clients have to leave after their configuration was replaced."""
     rate_limit: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    """How many clients are asked to leave per second, so that they do not all come back at once."""
     burst_size: Annotated[int, Field(ge=1, le=1_000_000)] = 10
+    """How many clients are asked at once in the beginning."""
 
 
 class TransactionsConfig(Section):
     """What happens to AMQP transactions that several upstreams took part in."""
 
     best_effort: bool = False
+    """Commit them on every upstream, though an error on one leaves the others committed; false: refuse them."""
 
 
 class Config(Section):
     """The whole configuration."""
 
     upstreams: Annotated[list[UpstreamConfig], Field(min_length=1)]
-    handshake_timeout: PositiveDuration = 5.0
+    """Where clients' connections go; patterns are tried in this order, and the first one gets what none matches."""
+    handshake_timeout: Annotated[
+        PositiveDuration, Field(validation_alias=AliasChoices("handshake_timeout", "read_timeout"))
+    ] = 5.0
+    """How long a client may take for each of its turns while it connects."""
     connection_close_timeout: PositiveDuration = 1.0
+    """How long to wait for the answer to connection.close before the socket is closed without it."""
     graceful_shutdown: GracefulShutdownConfig = GracefulShutdownConfig()
+    """How clients are asked to leave."""
     frame_max: Annotated[int, Field(ge=4096, le=16 * 1024 * 1024)] = 131072
+    """The largest frame, in octets, that clients are offered."""
     channel_max: Annotated[int, Field(ge=2, le=65535)] = 2047
+    """How many channels a connection to an upstream may have; clients are offered one less."""
     heartbeat: Heartbeat = 60
+    """The interval, in whole seconds, that clients are offered and upstreams asked for; 0: none."""
     transactions: TransactionsConfig = TransactionsConfig()
+    """What happens to AMQP transactions when there are several upstreams."""
 
-    @field_validator("upstreams")
-    @classmethod
-    def _unique_names(cls, upstreams: list[UpstreamConfig]) -> list[UpstreamConfig]:
-        repeated = repeated_names([upstream.name for upstream in upstreams])
-        if repeated:
+    @model_validator(mode="after")
+    def _without_conflicts(self) -> Config:
+        found = list(conflicts(self.model_dump()))
+        if found:
             raise ValidationError.from_exception_data(
-                "upstreams",
+                "Config",
                 [
-                    {"type": expected(UNIQUE_NAME), "loc": (index, "name"), "input": upstreams[index].name}
-                    for index in repeated
+                    {"type": expected(each.what, hide=each.value is None), "loc": each.location, "input": each.value}
+                    for each in found
                 ],
             )
-        return upstreams
-
-
-UNIQUE_NAME = "a name that no other upstream has"
-
-
-def repeated_names(names: Sequence[Any]) -> list[int]:
-    """Where in `names` a name stands that was there before; what is no string is passed over."""
-    seen: set[str] = set()
-    repeated = []
-    for index, name in enumerate(names):
-        if not isinstance(name, str):
-            continue
-        if name in seen:
-            repeated.append(index)
-        seen.add(name)
-    return repeated
+        return self
 
 
 def masked(config: BaseModel) -> dict[str, Any]:

@@ -1,0 +1,89 @@
+"""Configurations that the tests here start from, and mistakes to make in them."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+
+from trabbits.config import ConfigError, parse_config
+
+FULL: dict[str, Any] = {
+    "upstreams": [
+        {
+            "name": "primary",
+            "cluster": {"nodes": ["localhost:5672", "[::1]:5672"]},
+            "required": False,
+            "health_check": {
+                "enabled": True,
+                "interval": "10s",
+                "timeout": "1s",
+                "unhealthy_threshold": 2,
+                "recovery_interval": "20s",
+                "username": "health",
+                "password": "hunter2",
+                "virtual_host": "checks",
+            },
+        },
+        {
+            "name": "orders",
+            "address": "[::1]:5673",
+            "timeout": "500ms",
+            "routing": {"key_patterns": ["orders.#", "order-%.eu"]},
+            "queue_attributes": {
+                "durable": True,
+                "auto_delete": False,
+                "exclusive": None,
+                "arguments": {"x-queue-type": "quorum", "x-expires": None, "x-list": [1, "a", {"b": 1.5}]},
+            },
+            "queue_options": {"try_passive": True, "emulate_auto_delete": True},
+        },
+    ],
+    "handshake_timeout": 2,
+    "connection_close_timeout": "1.5s",
+    "graceful_shutdown": {"shutdown_timeout": "1m30s", "reload_timeout": 7, "rate_limit": 8, "burst_size": 9},
+    "frame_max": 8192,
+    "channel_max": 100,
+    "heartbeat": "10s",
+    "transactions": {"best_effort": True},
+}
+
+
+def refused(raw: Any) -> dict[str, str]:
+    """The problems of a configuration by their path."""
+    with pytest.raises(ConfigError) as caught:
+        parse_config(json.dumps(raw), "test.json")
+    assert str(caught.value).startswith("test.json: ")
+    return {problem.path: problem.message for problem in caught.value.problems}
+
+
+def changed(path: list[str | int], value: Any) -> dict[str, Any]:
+    """FULL with one value replaced."""
+    raw = copy.deepcopy(FULL)
+    place: Any = raw
+    for part in path[:-1]:
+        place = place[part]
+    place[path[-1]] = value
+    return raw
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["5s", "a:1", "0", "\ud800", "${A}", "${"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.just("name"), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, item in items for place in places(item, (*path, key)))]
