@@ -33,7 +33,7 @@ class LogId(Enum):
     #: A line of Twisted or another library, passed on as it is.
     LIBRARY = ("TR000", "info", "{text}")
     CONFIG_LOADED = ("TR001", "info", "configuration loaded from {path}: {upstreams}")
-    LISTENING = ("TR002", "info", "listening for AMQP clients on {address}")
+    LISTENING = ("TR002", "info", "listening for AMQP clients on {address} ({socket})")
     STOPPING = ("TR003", "info", "stopping: no new clients, closing {sessions} sessions within {timeout:g} s")
     STOPPED = ("TR004", "info", "stopped")
     ABORTED = ("TR005", "warn", "second signal: not waiting for clients any longer")
@@ -67,7 +67,7 @@ class LogId(Enum):
     LINK_VIOLATION = ("TR207", "error", "{upstream} at {node} broke the protocol on channel {channel}: {code} {text}")
     LINK_AUTHENTICATED = ("TR208", "debug", "{upstream} at {node} accepted user and password")
 
-    LINK_RETRIED = ("TR209", "warn", "{upstream} at {node} failed, {left} nodes left to try: {text}")
+    LINK_RETRIED = ("TR209", "warn", "{upstream} at {node} failed, trying the next node ({left} left): {text}")
     UPSTREAM_SKIPPED = ("TR210", "warn", "session opens without {upstream}, which is not required: {text}")
     NODE_CHECK_FAILED = ("TR211", "warn", "health check of {upstream} at {node} failed ({failures} in a row): {text}")
     NODE_ISOLATED = ("TR212", "error", "{upstream}: node {node} isolated after {failures} failed checks: {text}")

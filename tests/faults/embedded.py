@@ -22,6 +22,7 @@ from trabbits.frontend.runner import SessionRunner
 from trabbits.session.link import Link
 from trabbits.session.session import Session
 from trabbits.upstream.protocol import LinkProtocol
+from trabbits.upstream.status import NodeTable
 from trabbits.wire.scanner import Scanner
 
 reactor: Any = _reactor
@@ -73,7 +74,7 @@ class Proxy:
 
     def __init__(self, config: dict[str, Any]) -> None:
         model = Config.model_validate({"handshake_timeout": "10s", **config})
-        upstreams = build_upstreams(model, reactor)
+        upstreams = build_upstreams(model, NodeTable(reactor), reactor)
         settings = session_settings(model)
         self.factory = ClientFactory(lambda: settings, lambda: upstreams, reactor)
         self._listener = reactor.listenTCP(0, self.factory, 1024, HOST)

@@ -50,9 +50,13 @@ def consume(client: RawClient, node: RabbitNode, vhost: str) -> str:
 def test_clients_are_told_and_waited_for(
     trabbits: ProxyFactory, config: dict[str, Any], rabbit_a: RabbitNode, faults_vhost: str
 ) -> None:
-    """No new clients; connection.close for everyone, wherever it is; what it held is its queue's again."""
+    """No new clients; connection.close for everyone, wherever it is; what it held is its queue's again.
+
+    Clients in their handshake may finish it; those that do not hear of it in the last second.
+    """
     # So long that a client that is not waited for, or one that is waited for in vain, would show.
-    proxy = trabbits({**config, "connection_close_timeout": "30s"})
+    graceful = {"shutdown_timeout": "4s"}
+    proxy = trabbits({**config, "connection_close_timeout": "30s", "graceful_shutdown": graceful})
     consumers = [RawClient.open(HOST, proxy.port, vhost=faults_vhost) for _ in range(3)]
     queues = [consume(client, rabbit_a, faults_vhost) for client in consumers]
     idle = RawClient.open(HOST, proxy.port, vhost=faults_vhost)
@@ -114,7 +118,8 @@ def test_a_client_that_does_not_answer(
 def test_while_links_are_being_opened(trabbits: ProxyFactory, script: Script, stage: Stage) -> None:
     """The attempts are given up, and links that wait for the client, too."""
     with FakeUpstream(script) as silent:
-        proxy = trabbits({"upstreams": [{"name": "silent", "address": silent.address, "timeout": "1h"}]})
+        upstreams = [{"name": "silent", "address": silent.address, "timeout": "1h"}]
+        proxy = trabbits({"upstreams": upstreams, "graceful_shutdown": {"shutdown_timeout": "2s"}})
         waiting = Vanishing.dial(proxy.port, "/")
         stage(waiting)
         eventually(lambda: silent.peers)

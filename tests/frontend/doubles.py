@@ -20,6 +20,7 @@ from trabbits.frontend.client_transport import ClientTransport
 from trabbits.frontend.runner import SessionRunner
 from trabbits.log_ids import LogId
 from trabbits.plugins.key_patterns import KeyPatterns
+from trabbits.plugins.queue_attributes import FixedQueueAttributes
 from trabbits.session.actions import LoginRequest, VirtualHostRequest
 from trabbits.session.session import Session
 from trabbits.session.settings import SessionSettings, UpstreamSettings
@@ -89,12 +90,6 @@ class LinkDouble:
     #: Whom the link tells that it broke before it was open.
     broken: Callable[[LinkRefused | LinkUnreachable], None] | None = None
 
-    def when_broken(self, tell: Callable[[LinkRefused | LinkUnreachable], None]) -> None:
-        self.broken = tell
-
-    def open(self, request: VirtualHostRequest, timeout: float) -> Deferred[None]:
-        return self.upstream.open_virtual_host(request)
-
     def attach(self, receiver: ILinkReceiver) -> None:
         self.receiver = receiver
 
@@ -121,6 +116,12 @@ class LinkDouble:
 
     def count_messages(self, queue: str, timeout: float) -> Deferred[int]:
         return self._asked(f"count {queue}")
+
+    def count_consumers(self, queue: str, timeout: float) -> Deferred[int]:
+        return self._asked(f"consumers {queue}")
+
+    def delete_queue(self, queue: str, timeout: float) -> Deferred[None]:
+        return self._asked(f"delete {queue}")
 
     def update_secret(self, secret: str, reason: str, timeout: float) -> Deferred[None]:
         return self._asked(f"secret {secret}")
@@ -152,7 +153,7 @@ class UpstreamDouble:
     def __init__(self, name: str) -> None:
         self.name = name
         self.cancelled = 0
-        self.attempts: list[Deferred[None]] = []
+        self.attempts: list[Deferred[Any]] = []
         self.logins: list[LoginRequest] = []
         self.requests: list[VirtualHostRequest] = []
         self.links: list[LinkDouble] = []
@@ -162,7 +163,10 @@ class UpstreamDouble:
         self.links.append(LinkDouble(f"{self.name}.example:5672", self))
         return succeed(self.links[-1])
 
-    def open_virtual_host(self, request: VirtualHostRequest) -> Deferred[None]:
+    def when_broken(self, link: LinkDouble, tell: Callable[[LinkRefused | LinkUnreachable], None]) -> None:
+        link.broken = tell
+
+    def open_virtual_host(self, link: LinkDouble, request: VirtualHostRequest) -> Deferred[Any]:
         self.requests.append(request)
 
         def cancel(_: Deferred[Any]) -> None:
@@ -173,21 +177,29 @@ class UpstreamDouble:
 
     def opens(self) -> LinkDouble:
         """The latest attempt succeeds."""
-        self.attempts[-1].callback(None)
+        self.attempts[-1].callback(self.links[-1])
         return self.links[-1]
 
 
 class Surroundings:
-    """A session with its runner, a transport, a clock and upstreams; the test plays client and nodes."""
+    """A session with its runner, a transport, a clock and upstreams; the test plays client and nodes.
 
-    def __init__(self, upstreams: Sequence[str] = ("a",), **settings: Any) -> None:
+    `lasting`: no queue is declared auto-delete, which is emulated.
+    """
+
+    def __init__(self, upstreams: Sequence[str] = ("a",), *, lasting: bool = False, **settings: Any) -> None:
         self.clock = Clock()
         self.transport = SocketDouble()
         self.upstreams = {name: UpstreamDouble(name) for name in upstreams}
         self.log: list[tuple[LogId, dict[str, Any]]] = []
         self.finished = 0
         self.settings = SessionSettings(
-            upstreams=tuple(map(UpstreamSettings, upstreams)),
+            upstreams=tuple(
+                UpstreamSettings(
+                    name, FixedQueueAttributes(auto_delete=False) if lasting else None, emulate_auto_delete=lasting
+                )
+                for name in upstreams
+            ),
             routing=KeyPatterns([(name, [f"{name}.#"]) for name in upstreams]),
             **{"heartbeat": 0, **settings},
         )

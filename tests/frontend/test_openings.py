@@ -33,18 +33,10 @@ class LinkDouble:
     def __init__(self, name: str) -> None:
         self.node = f"{name}:5672"
         self.server_properties = {"product": name}
-        self.opening: Deferred[None] | None = None
-        self.asked: tuple[Any, ...] = ()
+        #: Fires with the link that is open in the end.
+        self.opening: Deferred[Any] | None = None
         self.aborted = False
         self.broken: Callable[[Any], None] = lambda _: None
-
-    def when_broken(self, tell: Callable[[Any], None]) -> None:
-        self.broken = tell
-
-    def open(self, request: Any, timeout: float) -> Deferred[None]:
-        self.asked = (request, timeout)
-        self.opening = Deferred()
-        return self.opening
 
     def abort(self) -> None:
         self.aborted = True
@@ -52,8 +44,6 @@ class LinkDouble:
 
 class UpstreamDouble:
     """An upstream whose answers are the test's; `failing` is what it answers at once."""
-
-    timeout = 3.0
 
     def __init__(self, failing: Exception | None = None) -> None:
         self.failing = failing
@@ -66,6 +56,14 @@ class UpstreamDouble:
         if self.failing is not None:
             login.errback(self.failing)
         return login
+
+    def when_broken(self, link: LinkDouble, tell: Callable[[Any], None]) -> None:
+        link.broken = tell
+
+    def open_virtual_host(self, link: LinkDouble, request: Any) -> Deferred[Any]:
+        assert request is VIRTUAL_HOST
+        link.opening = Deferred()
+        return link.opening
 
 
 class Stage:
@@ -136,11 +134,22 @@ def test_both_steps() -> None:
     stage.open()
     assert stage.openings
     for name in ("b", "a"):
-        assert links[name].asked == (VIRTUAL_HOST, 3.0)
         opening = links[name].opening
         assert opening is not None
-        opening.callback(None)
+        opening.callback(links[name])
         assert stage.taken() == [("opened", name, links[name])]
+    assert not stage.openings
+
+
+def test_the_link_that_opens_may_be_another_than_the_one_that_logged_in() -> None:
+    stage = Stage(a=UpstreamDouble())
+    link = stage.log_in()["a"]
+    stage.taken()
+    stage.open()
+    assert link.opening is not None
+    other = LinkDouble("other")
+    link.opening.callback(other)
+    assert stage.taken() == [("opened", "a", other)]
     assert not stage.openings
 
 
@@ -239,14 +248,14 @@ def test_no_link_is_opened_after_one_failed_at_once() -> None:
     stage.taken()
     stage.reaction = stage.cancel
 
-    def fail(request: Any, timeout: float) -> Deferred[None]:
-        failed: Deferred[None] = Deferred()
+    def fails(link: LinkDouble, request: Any) -> Deferred[Any]:
+        failed: Deferred[Any] = Deferred()
         failed.errback(UNREACHABLE)
         return failed
 
-    links["a"].open = fail  # type: ignore[method-assign]  # that is the double's purpose
+    stage.upstreams["a"].open_virtual_host = fails  # type: ignore[method-assign]  # that is the double's purpose
     stage.open()
-    assert links["b"].asked == ()
+    assert links["b"].opening is None
     assert links["b"].aborted
     assert not stage.openings
 

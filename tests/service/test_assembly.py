@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.testing import MemoryReactorClock
 
-from trabbits.assembly import build_upstreams, session_settings
-from trabbits.config import default_config, validate_config
+from trabbits.assembly import build_upstreams, health_policies, session_settings
+from trabbits.config import config_hash, default_config, validate_config
 from trabbits.interfaces import QueueAttributes, QueueDeclare
+from trabbits.upstream.health import HealthPolicy
+from trabbits.upstream.status import NodeTable
 
 
 def test_everything_arrives() -> None:
@@ -44,12 +48,49 @@ def test_everything_arrives() -> None:
     assert (settings.frame_max, settings.channel_max, settings.heartbeat) == (4096, 7, 8)
     assert settings.tx_best_effort is True
 
-    upstreams = build_upstreams(config, MemoryReactorClock())
+    reactor = MemoryReactorClock()
+    upstreams = build_upstreams(config, NodeTable(reactor), reactor)
     assert list(upstreams) == ["one", "two"]
-    assert (upstreams["two"].name, upstreams["two"].address, upstreams["two"].timeout) == ("two", "[::1]:5673", 2.0)
+    assert (upstreams["two"].name, upstreams["two"].timeout, upstreams["two"].required) == ("two", 2.0, True)
+    assert [str(status.node) for status in upstreams["two"].statuses] == ["[::1]:5673"]
+
+
+def test_clusters_and_health_checks() -> None:
+    """Nodes, and how they are checked; a second configuration keeps what is known of nodes that stay."""
+    cluster: dict[str, Any] = {
+        "name": "cluster",
+        "cluster": {"nodes": ["one:5672", "[::1]:5673"]},
+        "required": False,
+        "health_check": {
+            "username": "watcher",
+            "password": "secret",
+            "virtual_host": "v",
+            "interval": "1s",
+            "timeout": "2s",
+            "unhealthy_threshold": 4,
+            "recovery_interval": "5s",
+        },
+    }
+    plain = {"name": "plain", "address": "one:5672", "health_check": {"enabled": False}}
+    config = validate_config({"upstreams": [cluster, plain]}, "test")
+    reactor = MemoryReactorClock()
+    table = NodeTable(reactor)
+    upstreams = build_upstreams(config, table, reactor)
+    known = upstreams["cluster"].statuses
+    assert [str(status.node) for status in known] == ["one:5672", "[::1]:5673"]
+    assert upstreams["cluster"].required is False
+    assert health_policies(config) == {
+        "cluster": HealthPolicy("watcher", "secret", "v", 1.0, 2.0, 4, 5.0),
+    }
+    cluster["cluster"]["nodes"] = ["[::1]:5673", "two:5672"]
+    again = build_upstreams(validate_config({"upstreams": [cluster]}, "test"), table, reactor)
+    assert again["cluster"].statuses[0] is known[1]
+    assert len(table) == 2
 
 
 def test_the_defaults_agree() -> None:
     """Settings built from an empty configuration are the settings' own defaults."""
     settings = session_settings(default_config())
-    assert settings == type(settings)(upstreams=settings.upstreams, routing=settings.routing)
+    assert settings == type(settings)(
+        upstreams=settings.upstreams, routing=settings.routing, config_hash=config_hash(default_config())
+    )

@@ -14,17 +14,21 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.task import deferLater
 
 from tests.rabbitmq import NodeFactory
+from tests.upstream.making import upstream_at
 from tests.upstream.scripted import HEARTBEAT, LOGIN, VIRTUAL_HOST, Receiver
 from trabbits.testing.rabbitmq import RabbitNode
 from trabbits.upstream.errors import LinkRefused, LinkUnreachable, RequestFailed, RequestRefused
+from trabbits.upstream.health import HealthPolicy, HealthWatch
+from trabbits.upstream.node import Node
 from trabbits.upstream.protocol import LinkProtocol
+from trabbits.upstream.status import NodeTable
 from trabbits.upstream.upstream import Upstream
 
 reactor: Any = _reactor
 
 
 def upstream_of(node: RabbitNode, timeout: float = 10) -> Upstream:
-    return Upstream("primary", node.address, timeout, reactor)
+    return upstream_at(node.address, timeout=timeout, reactor=reactor)
 
 
 async def opened(upstream: Upstream, vhost: str, **changes: Any) -> LinkProtocol:
@@ -240,3 +244,38 @@ async def test_heartbeats_keep_an_idle_link_alive(rabbit_a: RabbitNode, vhost: s
     with pytest.raises(RequestRefused):
         await link.count_messages("missing", 5)
     await link.close_link(5)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_dead_node_costs_no_client(rabbit_a: RabbitNode, vhost: str) -> None:
+    upstream = upstream_at(rabbit_a.address, "127.0.0.1:1", timeout=10, reactor=reactor)
+    alive, dead = upstream.statuses
+    alive.links = 1  # so that the dead one is first
+    link = await opened(upstream, vhost)
+    assert link.node == rabbit_a.address
+    assert (dead.suspect, alive.suspect) == (True, False)
+    assert (dead.links, alive.links) == (0, 2)
+    await link.close_link(5)
+    assert alive.links == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_health_checks(rabbit_a: RabbitNode, vhost: str) -> None:
+    assert rabbit_a.management is not None
+    table = NodeTable(reactor)
+    table.keep((name, Node.parse(rabbit_a.address)) for name in ("right", "wrong password", "wrong vhost"))
+    watch = HealthWatch(table, reactor)
+    right = HealthPolicy("guest", "guest", vhost, timeout=30.0)
+    watch.apply(
+        {
+            "right": right,
+            "wrong password": evolve(right, password="wrong"),
+            "wrong vhost": evolve(right, virtual_host="missing"),
+        }
+    )
+    await until(lambda: all(status.checks for status in table))
+    (good,), (stranger,), (lost,) = (table.of(name) for name in ("right", "wrong password", "wrong vhost"))
+    assert (good.failures, good.last_error) == (0, "")
+    assert "403 ACCESS_REFUSED" in stranger.last_error
+    assert "530 NOT_ALLOWED - vhost missing not found" in lost.last_error
+    await watch.stop()

@@ -19,6 +19,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
+from tests.upstream.making import upstream_at
 from tests.upstream.scripted import LOGIN, OPEN_OK, START, VIRTUAL_HOST, method, tune
 from trabbits.upstream.errors import LinkRefused, LinkUnreachable
 from trabbits.upstream.protocol import LinkProtocol
@@ -70,11 +71,13 @@ async def until(condition: Callable[[], Any], within: float = 10.0) -> None:
 
 
 @asynccontextmanager
-async def listening(says: bytes = b"", hangs_up: bool = False, interface: str = "127.0.0.1") -> AsyncIterator[Listener]:
+async def listening(
+    says: bytes = b"", hangs_up: bool = False, interface: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[Listener]:
     listener = Listener()
 
     factory = Factory.forProtocol(lambda: Talker(says, hangs_up, listener))
-    listener.port = reactor.listenTCP(0, factory, interface=interface)
+    listener.port = reactor.listenTCP(port, factory, interface=interface)
     try:
         yield listener
     finally:
@@ -99,15 +102,19 @@ def nothing_left() -> Iterator[None]:
 
 async def opened(upstream: Upstream) -> LinkProtocol:
     """A link that has gone through the whole handshake."""
-    link = await upstream.open_link(LOGIN)
-    await link.open(VIRTUAL_HOST, upstream.timeout)
-    return link
+    return await upstream.open_virtual_host(await upstream.open_link(LOGIN), VIRTUAL_HOST)
+
+
+def address_of(upstream: Upstream) -> str:
+    """That of its only node."""
+    (status,) = upstream.statuses
+    return str(status.node)
 
 
 async def failing(upstream: Upstream) -> LinkUnreachable:
     with pytest.raises(LinkUnreachable) as caught:
         await opened(upstream)
-    assert (caught.value.upstream, caught.value.node) == ("primary", upstream.address)
+    assert (caught.value.upstream, caught.value.node) == ("primary", address_of(upstream))
     return caught.value
 
 
@@ -119,18 +126,18 @@ def closed_port() -> int:
 
 @pytest_twisted.ensureDeferred
 async def test_refused() -> None:
-    upstream = Upstream("primary", f"127.0.0.1:{closed_port()}", 5, reactor)
+    upstream = upstream_at(f"127.0.0.1:{closed_port()}", timeout=5, reactor=reactor)
     error = await failing(upstream)
-    assert error.text == f"upstream 'primary' ({upstream.address}) refused the TCP connection"
+    assert error.text == f"upstream 'primary' ({address_of(upstream)}) refused the TCP connection"
 
 
 @pytest_twisted.ensureDeferred
 async def test_an_upstream_that_says_nothing() -> None:
     async with listening() as listener:
-        upstream = Upstream("primary", f"127.0.0.1:{listener.port.getHost().port}", 0.2, reactor)
+        upstream = upstream_at(f"127.0.0.1:{listener.port.getHost().port}", timeout=0.2, reactor=reactor)
         error = await failing(upstream)
         assert error.text == (
-            f"upstream 'primary' ({upstream.address}) did not finish the AMQP handshake within 0.2s: "
+            f"upstream 'primary' ({address_of(upstream)}) did not finish the AMQP handshake within 0.2s: "
             "no connection.start"
         )
         await listener.no_connections()
@@ -139,7 +146,7 @@ async def test_an_upstream_that_says_nothing() -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_upstream_that_never_opens() -> None:
     async with listening(START + tune()) as listener:
-        upstream = Upstream("primary", f"127.0.0.1:{listener.port.getHost().port}", 0.2, reactor)
+        upstream = upstream_at(f"127.0.0.1:{listener.port.getHost().port}", timeout=0.2, reactor=reactor)
         error = await failing(upstream)
         assert error.text.endswith(" did not finish the AMQP handshake within 0.2s: no connection.open-ok")
         await listener.no_connections()
@@ -148,7 +155,7 @@ async def test_an_upstream_that_never_opens() -> None:
 @pytest_twisted.ensureDeferred
 async def test_waiting_for_the_client_is_not_the_upstreams_time() -> None:
     async with listening(START + tune()) as listener:
-        upstream = Upstream("primary", f"127.0.0.1:{listener.port.getHost().port}", 0.2, reactor)
+        upstream = upstream_at(f"127.0.0.1:{listener.port.getHost().port}", timeout=0.2, reactor=reactor)
         link = await upstream.open_link(LOGIN)
         await deferLater(reactor, 0.3)
         opening = link.open(VIRTUAL_HOST, upstream.timeout)
@@ -164,7 +171,7 @@ async def test_waiting_for_the_client_is_not_the_upstreams_time() -> None:
 async def test_a_refusal_before_tune() -> None:
     refusal = method(commands.Connection.Close(403, "ACCESS_REFUSED - no", 0, 0))
     async with listening(START + refusal) as listener:
-        upstream = Upstream("primary", f"127.0.0.1:{listener.port.getHost().port}", 5, reactor)
+        upstream = upstream_at(f"127.0.0.1:{listener.port.getHost().port}", timeout=5, reactor=reactor)
         with pytest.raises(LinkRefused) as caught:
             await upstream.open_link(LOGIN)
         assert (caught.value.code, caught.value.text) == (403, "ACCESS_REFUSED - no")
@@ -175,14 +182,14 @@ async def test_a_refusal_before_tune() -> None:
 @pytest_twisted.ensureDeferred
 async def test_hanging_up_in_the_handshake(before: bytes) -> None:
     async with listening(before, hangs_up=True) as listener:
-        error = await failing(Upstream("primary", f"127.0.0.1:{listener.port.getHost().port}", 5, reactor))
+        error = await failing(upstream_at(f"127.0.0.1:{listener.port.getHost().port}", timeout=5, reactor=reactor))
         assert " closed the connection " in error.text
 
 
 @pytest_twisted.ensureDeferred
 async def test_garbage() -> None:
     async with listening(b"HTTP/1.1 400 Bad Request\r\n\r\n") as listener:
-        error = await failing(Upstream("primary", f"127.0.0.1:{listener.port.getHost().port}", 5, reactor))
+        error = await failing(upstream_at(f"127.0.0.1:{listener.port.getHost().port}", timeout=5, reactor=reactor))
         assert "does not speak AMQP 0-9-1" in error.text
         assert "HTTP/1.1 400" in error.text
         await listener.no_connections()
@@ -191,9 +198,9 @@ async def test_garbage() -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_ipv6_literal() -> None:
     async with listening(START + tune() + OPEN_OK, interface="::1") as listener:
-        upstream = Upstream("primary", f"[::1]:{listener.port.getHost().port}", 5, reactor)
+        upstream = upstream_at(f"[::1]:{listener.port.getHost().port}", timeout=5, reactor=reactor)
         link = await opened(upstream)
-        assert link.node == upstream.address
+        assert link.node == address_of(upstream)
         link.abort()
         await listener.no_connections()
 
@@ -202,7 +209,7 @@ async def test_an_ipv6_literal() -> None:
 @pytest_twisted.ensureDeferred
 async def test_cancelling_the_login(before: bytes) -> None:
     async with listening(before) as listener:
-        opening = Upstream("primary", f"127.0.0.1:{listener.port.getHost().port}", 5, reactor).open_link(LOGIN)
+        opening = upstream_at(f"127.0.0.1:{listener.port.getHost().port}", timeout=5, reactor=reactor).open_link(LOGIN)
         await until(lambda: any(talker.received for talker in listener.connected))
         await deferLater(reactor, 0)
         opening.cancel()
@@ -214,7 +221,9 @@ async def test_cancelling_the_login(before: bytes) -> None:
 @pytest_twisted.ensureDeferred
 async def test_cancelling_the_opening_of_the_virtual_host() -> None:
     async with listening(START + tune()) as listener:
-        link = await Upstream("primary", f"127.0.0.1:{listener.port.getHost().port}", 5, reactor).open_link(LOGIN)
+        link = await upstream_at(f"127.0.0.1:{listener.port.getHost().port}", timeout=5, reactor=reactor).open_link(
+            LOGIN
+        )
         opening = link.open(VIRTUAL_HOST, 5)
         opening.cancel()
         with pytest.raises(CancelledError):
@@ -225,7 +234,7 @@ async def test_cancelling_the_opening_of_the_virtual_host() -> None:
 @pytest_twisted.ensureDeferred
 async def test_cancelling_at_once() -> None:
     async with listening() as listener:
-        opening = Upstream("primary", f"127.0.0.1:{listener.port.getHost().port}", 5, reactor).open_link(LOGIN)
+        opening = upstream_at(f"127.0.0.1:{listener.port.getHost().port}", timeout=5, reactor=reactor).open_link(LOGIN)
         opening.cancel()
         with pytest.raises(CancelledError):
             await opening
@@ -282,21 +291,21 @@ def names() -> Iterator[Callable[[Sequence[str] | None], Names]]:
 @pytest_twisted.ensureDeferred
 async def test_an_unknown_host_name(names: Callable[[Any], Names]) -> None:
     names([])
-    error = await failing(Upstream("primary", "rabbit.invalid:5672", 5, reactor))
+    error = await failing(upstream_at("rabbit.invalid:5672", timeout=5, reactor=reactor))
     assert error.text == "upstream 'primary' (rabbit.invalid:5672): host name 'rabbit.invalid' could not be resolved"
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_name_service_that_does_not_answer(names: Callable[[Any], Names]) -> None:
     names(None)
-    error = await failing(Upstream("primary", "rabbit.invalid:5672", 0.2, reactor))
+    error = await failing(upstream_at("rabbit.invalid:5672", timeout=0.2, reactor=reactor))
     assert error.text == "upstream 'primary' (rabbit.invalid:5672) could not be reached by TCP within 0.2s"
 
 
 @pytest_twisted.ensureDeferred
 async def test_cancelling_while_the_name_is_asked_for(names: Callable[[Any], Names]) -> None:
     names(None)
-    opening = Upstream("primary", "rabbit.invalid:5672", 5, reactor).open_link(LOGIN)
+    opening = upstream_at("rabbit.invalid:5672", timeout=5, reactor=reactor).open_link(LOGIN)
     opening.cancel()
     with pytest.raises(CancelledError):
         await opening
@@ -306,7 +315,7 @@ async def test_cancelling_while_the_name_is_asked_for(names: Callable[[Any], Nam
 async def test_the_name_is_resolved_for_each_attempt(names: Callable[[Any], Names]) -> None:
     resolver = names(["127.0.0.1"])
     async with listening(START + tune() + OPEN_OK) as listener:
-        upstream = Upstream("primary", f"rabbit.invalid:{listener.port.getHost().port}", 5, reactor)
+        upstream = upstream_at(f"rabbit.invalid:{listener.port.getHost().port}", timeout=5, reactor=reactor)
         for _ in range(2):
             link = await opened(upstream)
             gone: Deferred[None] = link.close_link(0)
@@ -315,6 +324,29 @@ async def test_the_name_is_resolved_for_each_attempt(names: Callable[[Any], Name
         await listener.no_connections()
 
 
-def test_a_wrong_address_is_told_when_the_upstream_is_made() -> None:
-    with pytest.raises(ValueError, match="'rabbit:port' is not an address"):
-        Upstream("primary", "rabbit:port", 5, reactor)
+@pytest_twisted.ensureDeferred
+async def test_a_name_whose_address_changes_is_followed(names: Callable[[Any], Names]) -> None:
+    resolver = names(["127.0.0.1"])
+    async with listening(START + tune() + OPEN_OK) as before:
+        port = before.port.getHost().port
+        upstream = upstream_at(f"rabbit.invalid:{port}", timeout=5, reactor=reactor)
+        (await opened(upstream)).abort()
+        async with listening(START + tune() + OPEN_OK, interface="127.0.0.2", port=port) as after:
+            resolver.addresses = ["127.0.0.2"]
+            link = await opened(upstream)
+            assert link.transport.getPeer().host == "127.0.0.2"
+            link.abort()
+            await after.no_connections()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_name_with_several_addresses_of_which_the_first_is_dead(names: Callable[[Any], Names]) -> None:
+    async with listening(START + tune() + OPEN_OK, interface="127.0.0.3") as listener:
+        names(["127.0.0.2", "127.0.0.3"])
+        upstream = upstream_at(f"rabbit.invalid:{listener.port.getHost().port}", timeout=5, reactor=reactor)
+        link = await opened(upstream)
+        assert link.transport.getPeer().host == "127.0.0.3"
+        link.abort()
+        await listener.no_connections()
+    (status,) = upstream.statuses
+    assert (status.connection_attempts, status.connection_errors) == (1, 0)

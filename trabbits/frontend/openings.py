@@ -59,7 +59,7 @@ class Openings:
         for name in list(self._waiting):
             link = self._waiting.pop(name, None)
             if link is not None:
-                self._attempt(name, self._open(link, action.request, self._upstreams[name].timeout), self._opened)
+                self._attempt(name, self._upstreams[name].open_virtual_host(link, action.request), self._opened)
 
     def cancel(self, action: actions.CancelLinks) -> None:
         """Give up whatever is not open."""
@@ -69,10 +69,6 @@ class Openings:
             link.abort()
         for attempt in list(self._attempts.values()):
             attempt.cancel()
-
-    @staticmethod
-    def _open(link: LinkProtocol, request: actions.VirtualHostRequest, timeout: float) -> Deferred[LinkProtocol]:
-        return link.open(request, timeout).addCallback(lambda _: link)
 
     def _attempt(
         self, name: str, attempt: Deferred[LinkProtocol], succeeded: Callable[[str, LinkProtocol], None]
@@ -95,7 +91,7 @@ class Openings:
             self._changed()
             return
         self._waiting[name] = link
-        link.when_broken(lambda error: self._broken(name, error))
+        self._upstreams[name].when_broken(link, lambda error: self._broken(name, error))
         self._session.link_authenticated(name, link.node, link.server_properties)
         self._changed()
 

@@ -6,6 +6,11 @@ sentence.  Must not know: what a client is told about it (``session/`` decides).
 
 from __future__ import annotations
 
+from trabbits.wire.constants import CONNECTION_FORCED, INTERNAL_ERROR, NOT_ALLOWED, RESOURCE_ERROR
+
+#: Reply codes by which a node says that it cannot serve anybody at present.
+UNAVAILABLE = frozenset({CONNECTION_FORCED, RESOURCE_ERROR, INTERNAL_ERROR})
+
 
 class UpstreamError(Exception):
     """Something failed on the side of an upstream: `upstream` is its name, `node` its ``host:port``."""
@@ -20,6 +25,9 @@ class UpstreamError(Exception):
 class LinkUnreachable(UpstreamError):
     """No link: refused TCP connection, unknown host name, timeout, closed socket, or not AMQP at all."""
 
+    #: Another node may well have a link for the same client.
+    unavailable = True
+
 
 class LinkRefused(UpstreamError):
     """The upstream said no in the handshake, with connection.close.
@@ -33,6 +41,12 @@ class LinkRefused(UpstreamError):
         self.code = code
         self.class_id = class_id
         self.method_id = method_id
+
+    @property
+    def unavailable(self) -> bool:
+        """Whether this speaks of the node and not of the client, which another node may well accept."""
+        # RabbitMQ's limit for a node has the code of those for users and virtual hosts, which hold everywhere.
+        return self.code in UNAVAILABLE or (self.code == NOT_ALLOWED and "node connection limit" in self.text)
 
     def __str__(self) -> str:
         return f"upstream '{self.upstream}' ({self.node}) refused the link: {self.code} {self.text}"

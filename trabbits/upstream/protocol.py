@@ -64,6 +64,7 @@ class LinkProtocol(CheckedClient):
         self._blocked_reason: str | None = None
         self._farewell: Callable[[ILinkReceiver], None] | None = None
         self._tell_broken: Callable[[LinkRefused | LinkUnreachable], None] | None = None
+        self._tell_lost: Callable[[str], None] | None = None
 
     # -- the beginning
 
@@ -87,10 +88,20 @@ class LinkProtocol(CheckedClient):
 
         Like every event, not after `abort` and `close_link`.
         """
-        if self.closed or self._lost or self.loss:
-            tell(self._no_link(""))
+        broken = self.broken
+        if broken is not None:
+            tell(broken)
         else:
             self._tell_broken = tell
+
+    @property
+    def broken(self) -> LinkRefused | LinkUnreachable | None:
+        """Why a link that is not open has ended, None while it has not."""
+        return self._no_link("") if self.closed or self._lost or self.loss else None
+
+    def when_lost(self, tell: Callable[[str], None]) -> None:
+        """Call `tell` with the reason when the connection of the open link breaks, which nobody asked for."""
+        self._tell_lost = tell
 
     def open(self, request: VirtualHostRequest, timeout: float) -> Deferred[None]:
         """tune-ok and connection.open: the link is ready to be attached.  May be cancelled.
@@ -248,6 +259,8 @@ class LinkProtocol(CheckedClient):
         # Waiters of the handshake and of requests learn it from txamqp.
         super().connectionLost(reason)
         if self.stage is Stage.OPEN:
+            if self._tell_lost is not None and not self._over:
+                self._tell_lost(self.loss)
             self._end(lambda receiver: receiver.link_lost(self.loss))
         else:
             self._broken()
@@ -310,6 +323,12 @@ class LinkProtocol(CheckedClient):
         return self._own.request(
             lambda channel: channel.queue_declare(queue=queue, passive=True), timeout, f"queue.declare of '{queue}'"
         ).addCallback(lambda message: message.message_count)
+
+    def count_consumers(self, queue: str, timeout: float) -> Deferred[int]:
+        """Consumers of `queue`, by a passive declare.  Fails with RequestRefused or RequestFailed."""
+        return self._own.request(
+            lambda channel: channel.queue_declare(queue=queue, passive=True), timeout, f"queue.declare of '{queue}'"
+        ).addCallback(lambda message: message.consumer_count)
 
     def delete_queue(self, queue: str, timeout: float) -> Deferred[None]:
         """Delete `queue`; RabbitMQ is content when it is missing.  Fails with RequestRefused or RequestFailed."""

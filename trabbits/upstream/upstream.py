@@ -1,120 +1,138 @@
-"""An upstream: a named target that links are opened to.
+"""An upstream: a named target that links are opened to, at one of its nodes.
 
-Lives here: `Upstream` and the way to an authenticated link, from the host name to connection.tune.  Must not know:
-sessions, what travels over a link.
+Lives here: `Upstream`, the way from node to node until one has a link, and what each of them is remembered for.  Must
+not know: how one node is tried (``login.py``), sessions, what travels over a link.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
+from random import Random
 from typing import Any
 
-from twisted.internet import error
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.interfaces import IAddress, IReactorTime
-from txamqp.factory import AMQFactory
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
-from trabbits.session.actions import LoginRequest
-from trabbits.upstream.attempt import Attempt
-from trabbits.upstream.errors import LinkUnreachable
-from trabbits.upstream.node import Node
+from trabbits.log_ids import LogId
+from trabbits.logs import EventLog
+from trabbits.session.actions import LoginRequest, VirtualHostRequest
+from trabbits.upstream.errors import LinkRefused, LinkUnreachable
+from trabbits.upstream.login import Login
 from trabbits.upstream.protocol import LinkProtocol
+from trabbits.upstream.selection import NoLink, Search, reason
+from trabbits.upstream.status import Log, NodeStatus
 
-#: Seconds between the attempts to reach the addresses of one name.  Twisted waits as long after a refusal, too, so
-#: it should be short; RFC 8305 section 8 wants no less.
-ADDRESS_DELAY = 0.1
+#: Seconds that a node stays suspect which failed a client.
+SUSPICION = 60.0
 
 
 class Upstream:
-    """One broker.  `timeout` (seconds) bounds `open_link` as a whole: name, TCP connection and login.
+    """One broker, or several nodes of a cluster.  `timeout` (seconds) bounds each step at each node.
 
-    It is meant for `LinkProtocol.open`, too: what a client takes between the two is not the upstream's time.
+    A link is opened in two steps, `open_link` and `open_virtual_host`: what a client takes between the two is not the
+    upstream's time.  Each goes on at the next node when one does not work; what a node says about the client is final.
+
+    Of an upstream that is not `required` only nodes are tried that nothing speaks against, and nobody has to wait when
+    there is none.
     """
 
-    def __init__(self, name: str, address: str, timeout: float, reactor: Any) -> None:
-        """Raises ValueError when `address` is not ``host:port``."""
+    def __init__(
+        self,
+        name: str,
+        statuses: Sequence[NodeStatus],
+        timeout: float,
+        reactor: Any,
+        *,
+        required: bool = True,
+        suspicion: float = SUSPICION,
+        random: Random | None = None,
+        log: Log | None = None,
+    ) -> None:
         self.name = name
-        self.node = Node.parse(address)
-        self.address = str(self.node)
+        self.statuses = tuple(statuses)
         self.timeout = timeout
+        self.required = required
+        self._suspicion = suspicion
         self._reactor = reactor
+        self._random = random if random is not None else Random()
+        self._log = log if log is not None else EventLog(Logger("trabbits.upstream"))
 
     def open_link(self, request: LoginRequest) -> Deferred[LinkProtocol]:
-        """A link that accepted user and password, ready for `LinkProtocol.open`.
+        """A link that accepted user and password, ready for `open_virtual_host`.
 
         Fails with LinkRefused or LinkUnreachable; may be cancelled.
         """
-        return _Login(self.name, self.node, self.timeout, request, self._reactor).answer
+        search = self._search()
+        return Deferred.fromCoroutine(
+            self._first_that_works(search, search.next_node, lambda status: self._log_in(status, request))
+        )
 
+    def open_virtual_host(self, link: LinkProtocol, request: VirtualHostRequest) -> Deferred[LinkProtocol]:
+        """`link`, opened; or, when its node fails now or has failed meanwhile, one that was opened at another.
 
-class _LinkFactory(AMQFactory):  # type: ignore[misc]  # txamqp has no type information
-    """Builds links for one request."""
+        Fails with LinkRefused or LinkUnreachable, and then nothing of any link stays; may be cancelled.
+        """
+        own = self._status_of(link)
 
-    noisy = False
+        async def both_steps(status: NodeStatus) -> LinkProtocol:
+            opening = link if status is own else await self._log_in(status, link.login)
+            await opening.open(request, self.timeout)
+            status.worked()
+            opening.when_lost(lambda text: status.failed_client(text, self._suspicion))
+            return opening
 
-    def __init__(self, request: LoginRequest, upstream_name: str, node: str, clock: IReactorTime) -> None:
-        # Not AMQFactory's: that loads a specification file, which txamqp does not ship.
-        self._arguments = request, upstream_name, node, clock
+        search = self._search()
+        search.take(own)
+        broken = link.broken
+        if broken is None or not broken.unavailable:
+            return Deferred.fromCoroutine(self._first_that_works(search, lambda: own, both_steps))
+        self._go_on(search, own, broken)
+        return Deferred.fromCoroutine(self._first_that_works(search, search.next_node, both_steps))
 
-    def buildProtocol(self, addr: IAddress | None) -> LinkProtocol:
-        link = LinkProtocol(*self._arguments)
-        link.factory = self
-        return link
+    def when_broken(self, link: LinkProtocol, tell: Callable[[NoLink], None]) -> None:
+        """Call `tell` when a link that waits for the client ends and `open_virtual_host` could not replace it.
 
+        Its node is not blamed: brokers hang up on clients that are slow.
+        """
 
-class _Login:
-    """One way from the host name to connection.tune."""
+        def broken(error: NoLink) -> None:
+            if len(self.statuses) == 1 or not error.unavailable:
+                tell(error)
 
-    def __init__(self, name: str, node: Node, timeout: float, request: LoginRequest, reactor: Any) -> None:
-        self._name = name
-        self._node = node
-        self._timeout = timeout
-        self._link: LinkProtocol | None = None
-        self.answer = Attempt(
-            self._log_in(request, reactor), timeout, reactor, too_late=self._too_late, abort=self._abort
-        ).answer
+        link.when_broken(broken)
 
-    async def _log_in(self, request: LoginRequest, reactor: Any) -> LinkProtocol:
-        factory = _LinkFactory(request, self._name, str(self._node), reactor)
-        # The name is resolved anew for each attempt: brokers move.
-        node = self._node
-        endpoint = HostnameEndpoint(reactor, node.host, node.port, timeout=self._timeout, attemptDelay=ADDRESS_DELAY)
+    async def _first_that_works(
+        self, search: Search, first: Callable[[], NodeStatus], attempt: Callable[[NodeStatus], Awaitable[LinkProtocol]]
+    ) -> LinkProtocol:
+        status = first()
+        while True:
+            try:
+                return await attempt(status)
+            except (LinkRefused, LinkUnreachable) as error:
+                if not error.unavailable:
+                    status.worked()
+                    raise
+                status.attempt_failed(str(error), self._suspicion)
+                self._go_on(search, status, error)
+            status = search.next_node()
+
+    def _go_on(self, search: Search, status: NodeStatus, error: NoLink) -> None:
+        search.failed(error)
+        left = len(search.candidates)
+        if left:
+            text = reason(error)
+            self._log(LogId.LINK_RETRIED, upstream=self.name, node=str(status.node), left=left, text=text)
+
+    def _search(self) -> Search:
+        return Search(self.name, self.statuses, self._random, required=self.required)
+
+    async def _log_in(self, status: NodeStatus, request: LoginRequest) -> LinkProtocol:
+        status.attempt_begins(2 * self.timeout)  # for both steps
+        login = Login(self.name, status.node, self.timeout, request, self._reactor)
         try:
-            link = await endpoint.connect(factory)
-        except Exception as exc:
-            raise self._unreachable(self._connect_text(exc)) from None
-        assert isinstance(link, LinkProtocol)  # what the factory builds
-        self._link = link
-        # Octets come straight to the link from now on, not through the endpoint's wrapper.
-        link.transport.protocol = link
-        await link.log_in()
-        return link
+            return await login.answer
+        finally:
+            login.when_gone().addCallback(lambda _: status.link_gone())
 
-    def _too_late(self) -> LinkUnreachable:
-        if self._link is not None:
-            return self._link.too_late(self._timeout)
-        return self._unreachable(f"{self._itself} could not be reached by TCP within {self._timeout:g}s")
-
-    def _abort(self) -> None:
-        if self._link is not None:
-            self._link.abort()
-
-    def _unreachable(self, text: str) -> LinkUnreachable:
-        return LinkUnreachable(self._name, str(self._node), text)
-
-    def _connect_text(self, exc: Exception) -> str:
-        match exc:
-            case error.ConnectionRefusedError():
-                return f"{self._itself} refused the TCP connection"
-            case error.DNSLookupError():
-                return f"{self._itself}: host name '{self._node.host}' could not be resolved"
-            case error.TimeoutError():
-                return f"{self._itself} could not be reached by TCP within {self._timeout:g}s"
-            case CancelledError() | error.ConnectingCancelledError():
-                return f"{self._itself}: given up"
-            case _:
-                return f"{self._itself} could not be reached: {exc}"
-
-    @property
-    def _itself(self) -> str:
-        return f"upstream '{self._name}' ({self._node})"
+    def _status_of(self, link: LinkProtocol) -> NodeStatus:
+        return next(status for status in self.statuses if str(status.node) == link.node)
