@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from pamqp import commands
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 
-from tests.frontend.doubles import START_OK, Surroundings
+from tests.frontend.doubles import START_OK, LinkDouble, Surroundings
 from trabbits.log_ids import LogId
 from trabbits.session import actions
-from trabbits.upstream.errors import LinkRefused, LinkUnreachable, RequestFailed, RequestRefused
+from trabbits.upstream.errors import LinkRefused, LinkUnreachable
 from trabbits.wire.constants import PROTOCOL_HEADER
 
 FAN = ("a", "b")
@@ -114,6 +114,24 @@ class TestFlowControl:
         for link in links:
             link.gone.callback(None)
         around.assert_over()
+
+    def test_a_link_is_read_to_its_end_whatever_is_full(self) -> None:
+        """What it says then is for trabbits alone, and the client's close-ok must be read."""
+        around = Surroundings()
+        (link,) = around.open()
+        around.transport.fill()
+        self.ask(around, actions.PauseLink)
+        link.events.link_full()
+        assert not link.reading
+        around.session.actions.append(actions.DrainLink(around.session.links[0]))
+        around.runner.flush()
+        assert link.reading
+        assert around.transport.reading
+        around.transport.drain()
+        around.transport.fill()
+        link.events.link_full()
+        assert link.reading
+        assert around.transport.reading
 
 
 class TestOpeningLinks:
@@ -274,6 +292,60 @@ class TestTheEnd:
         around.assert_over()
         assert LogId.INTERNAL_ERROR not in around.entries()
 
+    def declared(self) -> tuple[Surroundings, LinkDouble]:
+        """A session with a queue to delete."""
+        around = Surroundings(lasting=True)
+        (link,) = around.open()
+        around.open_channel(link)
+        around.send(commands.Queue.Declare(queue="q", auto_delete=True), channel=1)
+        link.say(commands.Queue.DeclareOk("q", 0, 0))
+        return around, link
+
+    def test_what_is_to_be_deleted_is_deleted_before_the_link_is_closed(self) -> None:
+        around, link = self.declared()
+        around.transport.fill()
+        around.lose_client()
+        assert link.reading
+        assert link.told == []
+        link.say(commands.Channel.CloseOk())
+        assert link.told == ["consumers q"]
+        link.answers[0].callback(1)
+        around.clock.advance(0.1)
+        assert link.told == ["consumers q"] * 2
+        link.answers[1].callback(0)
+        assert link.told == ["consumers q", "consumers q", "delete q"]
+        link.answers[2].callback(None)
+        assert link.told[3:] == ["close within 1.0"]
+        assert not around.finished
+        link.gone.callback(None)
+        around.assert_over()
+        assert LogId.QUEUE_DELETED in around.entries()
+
+    @pytest.mark.parametrize("answers", [False, True])
+    def test_deleting_is_bounded(self, answers: bool) -> None:
+        around, link = self.declared()
+        around.lose_client()
+        if answers:
+            link.say(commands.Channel.CloseOk())
+        around.clock.advance(5.1)
+        assert link.told[-1] == "close within 1.0"
+        assert LogId.QUEUE_NOT_DELETED in around.entries()
+        link.gone.callback(None)
+        around.assert_over()
+
+    @pytest.mark.parametrize("begun", [False, True])
+    def test_abort_with_something_to_delete(self, begun: bool) -> None:
+        around, link = self.declared()
+        if begun:
+            around.lose_client()
+            link.say(commands.Channel.CloseOk())
+        around.runner.abort()
+        around.lose_client()
+        assert link.told[-1] == "abort"
+        assert LogId.QUEUE_NOT_DELETED in around.entries()
+        assert LogId.INTERNAL_ERROR not in around.entries()
+        around.assert_over()
+
     def test_abort_while_links_are_being_opened(self) -> None:
         around = Surroundings(FAN).connect()
         opened = around.upstreams["a"].opens()
@@ -325,61 +397,3 @@ class TestHeartbeats:
         for _ in range(2):
             around.clock.advance(5)
         assert around.transport.aborted
-
-
-class TestRequests:
-    """Questions of the session's own to a node."""
-
-    @pytest.mark.parametrize(
-        ("error", "is_bug"),
-        [
-            (RequestRefused("a", "a:1", 404, "NOT_FOUND - no queue"), False),
-            (RequestFailed("a", "a:1", "ended"), False),
-            (RuntimeError("oops"), True),
-        ],
-        ids=["refused", "failed", "a bug"],
-    )
-    def test_a_count_that_fails_counts_nothing(self, error: Exception, is_bug: bool) -> None:
-        around = Surroundings(FAN)
-        links = around.open()
-        link = around.session.links[0]
-        counted: list[tuple[int, int]] = []
-        around.session.messages_counted = lambda token, count: counted.append((token, count))  # type: ignore[method-assign]
-        around.session.actions.append(actions.CountMessages(link, "q", 5))
-        around.runner.flush()
-        assert links[0].told == ["count q"]
-        links[0].answers[0].errback(error)
-        assert counted == [(5, 0)]
-        assert (LogId.INTERNAL_ERROR in around.entries()) == is_bug
-
-    def test_a_secret_that_is_not_taken_ends_the_link(self) -> None:
-        around = Surroundings()
-        (link,) = around.open()
-        around.send(commands.Connection.UpdateSecret("new", "expired"))
-        assert link.told == ["secret new"]
-        link.answers[0].errback(RequestFailed("a", "a:1", "did not answer"))
-        (close,) = around.heard()
-        assert close.reply_code == 320
-        assert "abort" in link.told
-        around.lose_client()
-        around.assert_over()
-
-    def test_a_secret_that_is_taken(self) -> None:
-        around = Surroundings(FAN)
-        links = around.open()
-        around.send(commands.Connection.UpdateSecret("new", "expired"))
-        links[0].answers[0].callback(None)
-        assert around.heard() == []
-        links[1].answers[0].callback(None)
-        assert [method.name for method in around.heard()] == ["Connection.UpdateSecretOk"]
-
-    def test_requests_are_given_up_with_the_session(self) -> None:
-        around = Surroundings()
-        (link,) = around.open()
-        around.send(commands.Connection.UpdateSecret("new", "expired"))
-        around.lose_client()
-        link.gone.callback(None)
-        assert link.answers[0].called
-        link.answers[0].addErrback(lambda failure: failure.trap(CancelledError))
-        around.assert_over()
-        assert LogId.INTERNAL_ERROR not in around.entries()

@@ -135,6 +135,9 @@ class Broker(Peer):
     def _declare(self, channel: int, state: BrokerChannel, method: Any, body: bytes) -> None:
         self.send(channel, on(channel, Queue.DeclareOk(QUEUE, len(self.queue), len(state.consumers))))
 
+    def _flow(self, channel: int, state: BrokerChannel, method: Any, body: bytes) -> None:
+        self.send(channel, on(channel, Channel.FlowOk(method.active)))
+
     def _qos(self, channel: int, state: BrokerChannel, method: Any, body: bytes) -> None:
         if method.global_:
             state.limit = method.prefetch_count

@@ -40,6 +40,8 @@ class Client(Peer):
         self.channels = {number: ClientChannel() for number in numbers}
         #: Whether channels may be closed with errors: then what was asked before may stay unanswered.
         self.trouble = False
+        #: Names of upstreams that the session opened without: what is published to them is rejected.
+        self.missing = ""
         self.bodies = 0
         self.delivered: list[bytes] = []
         self.errors = 0
@@ -143,7 +145,7 @@ class Client(Peer):
         self.ask(channel, Channel.Close(200, "bye", 0, 0), Channel.CloseOk, closed)
 
     def _publish(self, channel: int, state: ClientChannel) -> None:
-        name = self.random.choice(list(self.brokers))
+        name = self.random.choice([*self.brokers, *(self.missing if state.confirms else "")])
         self.bodies += 1
         body = f"{name}{self.bodies}".encode() + b"." * self.random.randint(0, 20)
         if state.confirms:

@@ -52,7 +52,8 @@ class Routes:
 class Playbook:
     """One session, all its surroundings, and what it sent to them that nobody expected yet.
 
-    `options` go to `SessionSettings`, but for `rewriters`, which are per upstream.
+    `options` go to `SessionSettings`, but for what is per upstream: `rewriters`, and the names of those that are
+    `optional` (not required), that `probe` (try_passive) and that `emulate` (emulate_auto_delete).
     """
 
     def __init__(
@@ -60,6 +61,9 @@ class Playbook:
         *upstreams: str,
         routing: IRoutingStrategy | None = None,
         rewriters: dict[str, IQueueAttributeRewriter] | None = None,
+        optional: str = "",
+        probe: str = "",
+        emulate: str = "",
         capabilities: dict[str, Any] | None = None,
         **options: Any,
     ) -> None:
@@ -67,7 +71,10 @@ class Playbook:
         self.routing = routing or Routes()
         rewriters = rewriters or {}
         self.settings = SessionSettings(
-            upstreams=tuple(UpstreamSettings(name, rewriters.get(name)) for name in self.upstreams),
+            upstreams=tuple(
+                UpstreamSettings(name, rewriters.get(name), name not in optional, name in probe, name in emulate)
+                for name in self.upstreams
+            ),
             routing=self.routing,  # type: ignore[arg-type]  # structurally; zope looks at load time only
             **options,
         )
@@ -209,10 +216,15 @@ class Playbook:
         self.client(on(0, Connection.TuneOk(channel_max, frame_max, heartbeat), Connection.Open("/")))
         self.skip()
 
-    def open(self, *, link_frame_max: dict[str, int] | None = None, **agreed: int) -> None:
-        """Go through the handshake and open all links."""
+    def open(self, missing: str = "", *, link_frame_max: dict[str, int] | None = None, **agreed: int) -> None:
+        """Go through the handshake and open all links, but to upstreams that are `missing` and optional."""
         self.negotiate(**agreed)
+        for name in missing:
+            self.do(lambda: self.session.link_unreachable(name, "", "missing"))  # noqa: B023 - called at once
+            self.skip()
         for name in self.upstreams:
+            if name in missing:
+                continue
             self.link_opens(name, (link_frame_max or {}).get(name, agreed.get("frame_max", 131072)))
             self.skip()
         assert self.session.phase is Phase.RUNNING
@@ -271,11 +283,13 @@ def _shown(action: actions.Action) -> str:
             return f"{name} {action.name} {action.seconds:g}"
         case actions.CancelTimer():
             return f"{name} {action.name}"
-        case actions.CountMessages():
+        case actions.CountMessages() | actions.ProbeQueue():
             return f"{name} {action.link.name} {action.queue} {action.token}"
+        case actions.DeleteQueue():
+            return f"{name} {action.link.name} {action.queue}"
         case actions.UpdateSecret():
             return f"{name} {action.link.name} {action.secret} {action.reason}"
-        case actions.CloseLink() | actions.PauseLink() | actions.ResumeLink():
+        case actions.CloseLink() | actions.PauseLink() | actions.ResumeLink() | actions.DrainLink():
             return f"{name} {action.link.name}"
         case actions.OpenLinks() | actions.OpenVirtualHost():
             return f"{name} {action.request}"

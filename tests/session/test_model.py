@@ -26,15 +26,17 @@ FRAME_MAX = 100
 class Simulation:
     """A session between a client and brokers, and who gets a move next."""
 
-    def __init__(self, seed: int, names: str, frame_max: int) -> None:
+    def __init__(self, seed: int, names: str, frame_max: int, *, missing: str = "", probe: str = "") -> None:
         self.random = Random(seed)
         self.brokers = {name: Broker(name, self.random) for name in names}
         self.client = Client(self.random, self.brokers, (1, 2))
-        self.play = Playbook(*names, frame_min=8)
+        self.client.missing = missing
+        self.play = Playbook(*names, *missing, optional=missing, probe=probe, frame_min=8)
         # One of the links may take smaller frames than the client was allowed.
         smaller = {names[0]: frame_max - 20 if self.random.random() < 0.5 else frame_max}
-        self.play.open(link_frame_max=smaller, frame_max=frame_max)
+        self.play.open(missing, link_frame_max=smaller, frame_max=frame_max)
         self.paused: set[str] = set()
+        self.probed: list[int] = []
         self.counting: list[tuple[str, int]] = []
 
     @property
@@ -53,13 +55,16 @@ class Simulation:
                 self.paused.add(link)
             elif name == "ResumeLink":
                 self.paused.remove(link)
-            else:
+            elif name == "ProbeQueue":
+                self.probed.append(int(more.split()[1]))
+            elif name not in ("SetTimer", "CancelTimer"):
                 assert name == "CountMessages", shown
                 self.counting.append((link, int(more.split()[1])))
         for name, broker in self.brokers.items():
             broker.receive(play.taken(name))
         self.client.receive(play.taken("client"))
-        wrong = [entry for entry, _ in play.logged if entry not in (LogId.CHANNEL_CLOSED_BY_UPSTREAM,)]
+        expected = (LogId.CHANNEL_CLOSED_BY_UPSTREAM, LogId.UPSTREAM_NOT_ATTACHED)
+        wrong = [entry for entry, _ in play.logged if entry not in expected]
         assert not wrong, play.story()
         play.logged.clear()
 
@@ -70,11 +75,16 @@ class Simulation:
             moves.append("client")
         if self.counting:
             moves.append("count")
+        if self.probed:
+            moves.append("probe")
         if not moves:
             return False
         who = self.random.choice(moves)
         if who == "client":
             self.play.client(self.client.chunk())
+        elif who == "probe":
+            token = self.probed.pop(self.random.randrange(len(self.probed)))
+            self.play.do(lambda: self.play.session.queue_probed(token, self.random.random() < 0.5))
         elif who == "count":
             link, token = self.counting.pop(self.random.randrange(len(self.counting)))
             queue = self.brokers[link].queue
@@ -136,9 +146,11 @@ class Simulation:
         assert not self.play.session.settle_due
 
 
-def simulated(seed: int, names: str, *, steps: int, trouble: float, frame_max: int = FRAME_MAX) -> Simulation:
+def simulated(
+    seed: int, names: str, *, steps: int, trouble: float, frame_max: int = FRAME_MAX, **options: str
+) -> Simulation:
     """A simulation from beginning to end."""
-    simulation = Simulation(seed, names, frame_max)
+    simulation = Simulation(seed, names, frame_max, **options)
     simulation.client.trouble = trouble > 0
     for _ in range(steps):
         simulation.step(trouble=trouble)
@@ -168,6 +180,20 @@ def test_any_schedule_with_little_memory(seed: int) -> None:
         patch.setattr(fan, "HELD_MAX", 100)
         patch.setattr(fan, "WAITING_MAX", 100)
         simulated(seed, "ab", steps=300, trouble=0.005)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["a", "ab"]), st.sampled_from([0.0, 0.02]))
+@settings(max_examples=40)
+def test_any_schedule_with_an_upstream_missing(seed: int, names: str, trouble: float) -> None:
+    """What is for it is rejected, in sequence; everything else is as ever, with one link or two."""
+    simulated(seed, names, steps=300, trouble=trouble, missing="m")
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["a", "ab"]), st.sampled_from([0.0, 0.02]))
+@settings(max_examples=40)
+def test_any_schedule_with_queues_that_are_probed(seed: int, probe: str, trouble: float) -> None:
+    """Declares wait, and nothing behind them overtakes or stays behind."""
+    simulated(seed, "ab", steps=300, trouble=trouble, probe=probe)
 
 
 def test_the_models_do_something() -> None:

@@ -10,24 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from trabbits.frontend.client_transport import ClientTransport
+from trabbits.frontend.link_requests import LinkRequests
 from trabbits.frontend.openings import Openings
 from trabbits.log_ids import LogId
 from trabbits.session import actions
 from trabbits.session.link import Link
 from trabbits.session.session import Session
-from trabbits.upstream.errors import RequestFailed, RequestRefused
 from trabbits.upstream.protocol import LinkProtocol
 from trabbits.upstream.upstream import Upstream
-
-#: Seconds that a new secret may take.
-SECRET_TIMEOUT = 10.0
-#: Seconds that counting the messages of a queue may take: a client waits for its basic.get.
-COUNT_TIMEOUT = 1.0
 
 _STALLED = object()
 _CLIENT_FULL = object()
@@ -53,8 +47,10 @@ class SessionRunner:
         self._openings = Openings(
             session, upstreams, opened=self._link_opened, changed=self.flush, unexpected=self._unexpected
         )
-        self._requests: set[Deferred[Any]] = set()
         self._protocols: dict[Link, LinkProtocol] = {}
+        self._requests = LinkRequests(
+            session, self._protocols, changed=self.flush, dropped=self._drop_link, unexpected=self._unexpected
+        )
         #: What `flush` needs of each link: its octets and where they go.
         self._outlets: list[tuple[Link, list[bytes], Callable[[Sequence[bytes]], None]]] = []
         self._timers: dict[str, Any] = {}
@@ -62,6 +58,8 @@ class SessionRunner:
         self._client_paused_by: set[object] = set()
         #: Why a link is not read.
         self._link_paused_by: dict[Link, set[object]] = {}
+        #: Links that are read to their end.
+        self._drained: set[Link] = set()
         self._acts: dict[type[actions.Action], Callable[[Any], None]] = {
             actions.OpenLinks: self._openings.open_links,
             actions.OpenVirtualHost: self._openings.open_virtual_host,
@@ -73,8 +71,11 @@ class SessionRunner:
             actions.CancelTimer: lambda action: self._cancel_timer(action.name),
             actions.PauseLink: lambda action: self._pause_link(action.link, _ASKED),
             actions.ResumeLink: lambda action: self._resume_link(action.link, _ASKED),
-            actions.CountMessages: self._count_messages,
-            actions.UpdateSecret: self._update_secret,
+            actions.DrainLink: self._drain_link,
+            actions.CountMessages: self._requests.count_messages,
+            actions.ProbeQueue: self._requests.probe_queue,
+            actions.DeleteQueue: self._requests.delete_queue,
+            actions.UpdateSecret: self._requests.update_secret,
         }
 
     # The client
@@ -96,11 +97,13 @@ class SessionRunner:
 
     def client_full(self) -> None:
         """The client does not take octets as fast as they come."""
+        self.session.client_full = True
         for link in list(self._protocols):
             self._pause_link(link, _CLIENT_FULL)
 
     def client_drained(self) -> None:
         """The client took everything."""
+        self.session.client_full = False
         for link in list(self._protocols):
             self._resume_link(link, _CLIENT_FULL)
 
@@ -165,8 +168,7 @@ class SessionRunner:
         if finished is not None and not self._openings:
             for name in list(self._timers):
                 self._cancel_timer(name)
-            for request in list(self._requests):
-                request.cancel()
+            self._requests.cancel()
             finished()
         elif finished is not None:
             self._finished = finished
@@ -195,6 +197,10 @@ class SessionRunner:
         closing.addCallback(lambda _: self._link_gone(link))
         closing.addErrback(self._unexpected)
 
+    def _drop_link(self, link: Link) -> None:
+        self._protocols[link].abort()
+        self.link_ended(link)
+
     def _link_gone(self, link: Link) -> None:
         if self._forget(link):
             self.session.link_gone(link)
@@ -208,6 +214,7 @@ class SessionRunner:
     def _forget(self, link: Link) -> bool:
         """Nothing is written to the link any more; whether it was known."""
         known = self._protocols.pop(link, None) is not None
+        self._drained.discard(link)
         self._outlets = [outlet for outlet in self._outlets if outlet[0] is not link]
         self._resume_client(link)
         return known
@@ -216,7 +223,8 @@ class SessionRunner:
 
     def link_full(self, link: Link) -> None:
         """A node does not take octets as fast as the client sends them."""
-        self._pause_client(link)
+        if link not in self._drained:
+            self._pause_client(link)
 
     def link_drained(self, link: Link) -> None:
         """A node took everything."""
@@ -237,6 +245,8 @@ class SessionRunner:
             self._client.resume_reading()
 
     def _pause_link(self, link: Link, reason: object) -> None:
+        if link in self._drained:
+            return
         reasons = self._link_paused_by[link]
         if not reasons and link in self._protocols:
             self._protocols[link].pause_reading()
@@ -249,7 +259,15 @@ class SessionRunner:
             if not reasons and link in self._protocols:
                 self._protocols[link].resume_reading()
 
-    # Timers and requests
+    def _drain_link(self, action: actions.DrainLink) -> None:
+        link = action.link
+        if link in self._protocols:
+            self._drained.add(link)
+        self._resume_client(link)
+        for reason in list(self._link_paused_by[link]):
+            self._resume_link(link, reason)
+
+    # Timers
 
     def _set_timer(self, action: actions.SetTimer) -> None:
         self._cancel_timer(action.name)
@@ -264,50 +282,6 @@ class SessionRunner:
         self._timers.pop(name, None)
         self.session.timer_fired(name)
         self.flush()
-
-    def _count_messages(self, action: actions.CountMessages) -> None:
-        def counted(count: int) -> None:
-            self.session.messages_counted(action.token, count)
-            self.flush()
-
-        def failed(failure: Failure) -> None:
-            # A queue that is not there, or may not be seen, holds nothing for this client; nor does one whose link
-            # ended or does not answer, which is dealt with elsewhere.
-            if not failure.check(RequestRefused, RequestFailed):
-                self._unexpected(failure)
-            counted(0)
-
-        self._request(self._protocols[action.link].count_messages(action.queue, COUNT_TIMEOUT), counted, failed)
-
-    def _update_secret(self, action: actions.UpdateSecret) -> None:
-        link = action.link
-
-        def updated(_: object) -> None:
-            self.session.secret_updated(link)
-            self.flush()
-
-        def failed(failure: Failure) -> None:
-            # A refusal ends the link; without one, the client shall not wait forever for its reply.
-            if link.open:
-                self.session.link_lost(link, f"connection.update-secret failed: {failure.getErrorMessage()}")
-                self._protocols[link].abort()
-                self.link_ended(link)
-
-        timeout = SECRET_TIMEOUT
-        self._request(self._protocols[link].update_secret(action.secret, action.reason, timeout), updated, failed)
-
-    def _request(
-        self, request: Deferred[Any], answered: Callable[[Any], None], failed: Callable[[Failure], None]
-    ) -> None:
-        self._requests.add(request)
-
-        def forget(result: Any) -> Any:
-            self._requests.discard(request)
-            return result
-
-        request.addBoth(forget)
-        request.addCallbacks(answered, failed)
-        request.addErrback(self._unexpected)
 
     def _unexpected(self, failure: Failure) -> None:
         """What no one else took: never lost, never fatal for others."""

@@ -7,6 +7,7 @@ Must not know: how a command is carried out.  Each command whose outcome matters
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
@@ -132,6 +133,45 @@ class CountMessages(Action):
     link: Link
     queue: str
     token: int
+
+
+@frozen(eq=False)
+class ProbeQueue(Action):
+    """Ask a link, on trabbits' own channel, whether a queue exists.
+
+    Answered by `Session.queue_probed` with the same token.
+    """
+
+    link: Link
+    queue: str
+    token: int
+
+
+@frozen(eq=False)
+class DrainLink(Action):
+    """Read from this link until its end, whatever was asked for before: nothing of it goes to the client any more."""
+
+    link: Link
+
+
+class Deletion(Enum):
+    """What became of a queue that was to be deleted."""
+
+    DELETED = "deleted"
+    MISSING = "not there"
+    IN_USE = "in use"
+    FAILED = "failed"
+
+
+@frozen(eq=False)
+class DeleteQueue(Action):
+    """Delete a queue, on trabbits' own channel, unless somebody consumes from it.
+
+    Answered by `Session.queue_deleted`, unless the link ends.
+    """
+
+    link: Link
+    queue: str
 
 
 @frozen(eq=False)

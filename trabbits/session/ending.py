@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from trabbits.log_ids import LogId
 from trabbits.session import timers
-from trabbits.session.actions import AbortClient, CancelLinks, CancelTimer, CloseClient, CloseLink, SetTimer
+from trabbits.session.actions import AbortClient, CancelLinks, CancelTimer, CloseClient, SetTimer
+from trabbits.session.clean_up import CleanUp
 from trabbits.session.link import Link
 from trabbits.session.phase import BEFORE_OPEN, ENDING, Phase
 from trabbits.wire import constants as amqp
@@ -30,6 +31,7 @@ class Ending:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._drain = Drain()
+        self.clean_up = CleanUp(session)
 
     def close(self, code: int, text: str, class_id: int = 0, method_id: int = 0) -> None:
         """Close the client's connection properly, with this reply, and the links with it."""
@@ -93,6 +95,7 @@ class Ending:
 
     def link_gone(self, link: Link) -> None:
         """A link is closed or lost."""
+        self.clean_up.give_up(link, "the link ended")
         link.open = False
         link.out.clear()
         link.control.clear()
@@ -122,6 +125,7 @@ class Ending:
     def link_violated(self, link: Link, violation: Violation) -> None:
         """An upstream broke AMQP: not the client's fault, which is told about a lost upstream, not about a frame."""
         link.scanner.stop()
+        self.clean_up.give_up(link, "the upstream broke the protocol")
         self._session.log(
             LogId.LINK_VIOLATION,
             upstream=link.name,
@@ -169,8 +173,9 @@ class Ending:
         if session.phase in BEFORE_OPEN:
             session.actions.append(CancelLinks())
         session.actions += (CancelTimer(timers.HANDSHAKE), CancelTimer(timers.HEARTBEAT))
-        session.actions += [CloseLink(link) for link in session.links if link.open]
         for link in session.links:
+            if link.open:
+                self.clean_up.leave(link)
             # Nothing of it is relayed any more, but what waits for it is still sent.
             link.scanner.mute()
 

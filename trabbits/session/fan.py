@@ -91,6 +91,7 @@ class FanRelay:
         }
 
     def start(self) -> None:
+        self.session.probing.barrier = self.requests.barrier
         scanner = self.session.client_scanner
         scanner.carrying = {amqp.BASIC_PUBLISH: self._publish}
         scanner.bare = {amqp.BASIC_ACK: self._ack}
@@ -140,6 +141,8 @@ class FanRelay:
             check_channel_open(channel, self.session.channel_max, already=state is not None)
             state = FanChannel(channel, self.links, self.session.to_client, self._contend)
             self.channels[channel] = state
+            if self.session.auto_deletes is not None:
+                self.session.auto_deletes.opened(channel)
             self.requests.ask(state, index, frame)
             return None
         if state is None:
@@ -185,6 +188,10 @@ class FanRelay:
     def _link_flow(self, state: FanChannel, link: Link, index: int, frame: bytes) -> None:
         state.flow_asked.append(link)
         self.to_client(state, frame)
+
+    def channels_at(self, link: Link) -> list[tuple[int, bool]]:
+        found = ((channel, state.links[link]) for channel, state in self.channels.items())
+        return [(channel, each.close_sent) for channel, each in found if each.open]
 
     def messages_counted(self, token: int, count: int) -> None:
         self.gets.counted(token, count)
@@ -268,7 +275,9 @@ class FanRelay:
 
         What is awaited may be what the client needs before it settles anything; so nothing can lock up.
         """
-        return not self.session.awaits_secret(link) and not any(
+        if self.session.awaits_secret(link) or self.session.probing.awaits(link):
+            return False
+        return not any(
             state.requests.awaits(link)
             or len(state.links[link].confirms)
             or state.turns.occupant is link

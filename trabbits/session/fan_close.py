@@ -81,6 +81,7 @@ class Closings:
             state.get = None
             state.requests.clear()
         state.mark()
+        self._relay.session.probing.forget(state.number)
         for consumer in state.consumers.values():
             self._relay.forget_held(consumer)
         for link, each in state.links.items():

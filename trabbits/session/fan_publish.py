@@ -18,7 +18,7 @@ from trabbits.wire import constants as amqp
 from trabbits.wire.encode import ack_frame, nack_frame
 from trabbits.wire.errors import Violation
 from trabbits.wire.peek import ack_flags, delivery_tag, exchange_and_key, publish_is_mandatory
-from trabbits.wire.scanner import DISCARD, Destination
+from trabbits.wire.scanner import DISCARD, Content, Destination
 
 if TYPE_CHECKING:
     from trabbits.session.fan import FanRelay
@@ -37,8 +37,13 @@ class Publishing:
     def __init__(self, relay: FanRelay) -> None:
         self._relay = relay
         self._by_name = {link.name: link for link in relay.links}
+        self._configured = {upstream.name for upstream in relay.session.settings.upstreams}
         #: (exchange, routing key) as they stand in a frame -> the link.
         self.routes: dict[bytes, Link] = {}
+        #: The same for upstreams that the session opened without -> the upstream's name.
+        self._unattached: dict[bytes, str] = {}
+        #: The upstreams that were missed by a publish, so that the log says so once.
+        self._missed: set[str] = set()
         #: Reply-to key -> how many mandatory messages for it each link returned.
         self._returned: OrderedDict[bytes, dict[Link, int]] = OrderedDict()
 
@@ -50,9 +55,15 @@ class Publishing:
         raw = frame[13:-2]
         link = self.routes.get(raw)
         if link is None:
-            if len(self.routes) >= ROUTES_MAX:
-                self.routes.clear()
-            link = self.routes[raw] = self._route(exchange, key)
+            upstream = self._unattached.get(raw) or self._route(exchange, key)
+            link = self._by_name.get(upstream)
+            routes = self._unattached if link is None else self.routes
+            if len(routes) >= ROUTES_MAX:
+                routes.clear()
+            if link is None:
+                self._unattached[raw] = upstream
+                return self._unroutable(state, upstream, exchange, key)
+            self.routes[raw] = link
         if state.tx is not None:
             state.tx.links.add(link)
         if state.confirms is not None:
@@ -60,11 +71,14 @@ class Publishing:
         link.out.append(frame)
         return link.out
 
-    def _route(self, exchange: bytes, key: bytes) -> Link:
+    def _route(self, exchange: bytes, key: bytes) -> str:
+        """The name of the upstream that gets it."""
         strategy = self._relay.session.settings.routing
         try:
             name = strategy.route(exchange.decode("utf-8", "surrogateescape"), key.decode("utf-8", "surrogateescape"))
-            return self._relay.links[0] if name is None else self._by_name[name]
+            if name is not None and name not in self._configured:
+                raise KeyError(name)
+            return self._relay.links[0].name if name is None else name
         except Exception as error:
             self._relay.session.log(
                 LogId.ROUTING_FAILED,
@@ -82,6 +96,9 @@ class Publishing:
 
     def _reply(self, state: FanChannel, frame: bytes, key: bytes) -> Destination:
         """A direct reply goes to the link whose broker made the key, to every link if that is not known."""
+        upstream = self.unattached_for_reply(key)
+        if upstream is not None:
+            return self._unroutable(state, upstream, b"", key)
         links = self.links_for_reply(key)
         if state.tx is not None:
             state.tx.links.update(links)
@@ -105,6 +122,40 @@ class Publishing:
         link = self._by_name.get(self._relay.session.settings.reply_keys.upstream_of(key) or "")
         return self._relay.links if link is None else [link]
 
+    def unattached_for_reply(self, key: bytes) -> str | None:
+        """The upstream that a direct reply-to key is known to belong to, if the session opened without it."""
+        name = self._relay.session.settings.reply_keys.upstream_of(key)
+        return None if name in self._by_name else name
+
+    def _unroutable(self, state: FanChannel, upstream: str, exchange: bytes, key: bytes) -> Destination:
+        """A publish for an upstream that the session opened without: rejected, its content is swallowed."""
+        shown = {"exchange": exchange.decode("utf-8", "replace"), "key": key.decode("utf-8", "replace")}
+        if upstream not in self._missed:
+            self._missed.add(upstream)
+            self._relay.session.log(LogId.UPSTREAM_NOT_ATTACHED, upstream=upstream, **shown)
+        confirms = state.confirms
+        if confirms is None:
+            text = "upstream '{}' is not attached to this connection: no way to exchange '{}' with key '{}'"
+            text = text.format(upstream, *shown.values())
+            self._relay.closings.error(state, amqp.NOT_FOUND, text, amqp.BASIC_PUBLISH)
+            return DISCARD
+        tag = confirms.published()
+        scanner = self._relay.session.client_scanner
+
+        def began(_: int, content: Content) -> None:
+            scanner.began = None
+            content.done = lambda: self._reject(state, tag)
+
+        # Rejected when its content has come, as every confirm; the very next thing the scanner does is to await that.
+        scanner.began = began
+        return DISCARD
+
+    def _reject(self, state: FanChannel, tag: int) -> None:
+        confirms = state.confirms
+        assert confirms is not None
+        if not state.muted:
+            self._settle(state, *confirms.due([tag], rejected=True))
+
     def confirm_early(self, state: FanChannel) -> None:
         """confirm.select is answered: now the client may have what was confirmed before."""
         assert state.confirms is not None
@@ -118,11 +169,15 @@ class Publishing:
         if confirms is None:
             return
         tags = state.links[link].confirms.confirmed(delivery_tag(frame, 0), bool(ack_flags(frame, 0) & 1))
-        confirmed, rejected = confirms.due(tags, rejected=index == amqp.BASIC_NACK)
-        if confirms.started:
+        self._settle(state, *confirms.due(tags, rejected=index == amqp.BASIC_NACK))
+
+    def _settle(self, state: FanChannel, confirmed: list[int], rejected: list[int]) -> None:
+        """Confirm and reject, but nothing before confirm.select-ok."""
+        assert state.confirms is not None
+        if state.confirms.started:
             self._confirm(state, confirmed, rejected)
         else:
-            confirms.early.append((confirmed, rejected))
+            state.confirms.early.append((confirmed, rejected))
 
     def _confirm(self, state: FanChannel, confirmed: list[int], rejected: list[int]) -> None:
         confirms = state.confirms

@@ -18,6 +18,7 @@ from trabbits.session.consumers import Consumer
 from trabbits.session.declares import GENERATED_TAG, for_upstream, generated_name, named
 from trabbits.session.fan_channel import FanChannel, Transaction
 from trabbits.session.fan_settle import freed
+from trabbits.session.probing import as_it_is, flow
 from trabbits.session.reply_keys import PREFIX as REPLY_KEY_PREFIX
 from trabbits.session.requests import REPLIES, Request
 from trabbits.wire import constants as amqp
@@ -41,6 +42,7 @@ class FanRequests:
         self._relay = relay
         self._special: dict[int, Callable[[FanChannel, bytes], Destination | None]] = {
             amqp.QUEUE_DECLARE: self._declare,
+            amqp.QUEUE_DELETE: self._delete,
             amqp.BASIC_CONSUME: self._consume,
             amqp.BASIC_CANCEL: self._cancel,
             amqp.BASIC_QOS: self._qos,
@@ -98,20 +100,44 @@ class FanRequests:
 
     # One method after the other
 
-    def _declare(self, state: FanChannel, frame: bytes) -> None:
+    def _declare(self, state: FanChannel, frame: bytes) -> Destination | None:
         original = parse_declare(frame)
         fields = named(original)
         if fields.passive and fields.queue.startswith(REPLY_KEY_PREFIX):
             # "Is the requester still there?": only its own broker can tell.
+            upstream = self._relay.publishing.unattached_for_reply(fields.queue)
+            if upstream is not None:
+                text = f"upstream '{upstream}' is not attached to this connection, nor is the queue of its reply-to key"
+                self._relay.closings.error(state, amqp.NOT_FOUND, text, amqp.QUEUE_DECLARE)
+                return None
             self._all(state, amqp.QUEUE_DECLARE, frame, links=self._relay.publishing.links_for_reply(fields.queue))
-            return
+            return None
+        existing = self._relay.session.probing.existing(state.number, original, self._relay.links)
+        if existing is None:
+            return STALL
         state.last_queue = fields.queue
         upstreams = self._relay.session.settings.upstreams
         frames = {
-            link: for_upstream(state.number, original, fields, frame, upstreams[link.index].rewriter)
+            link: as_it_is(state.number, fields)
+            if link in existing
+            else for_upstream(state.number, original, fields, frame, upstreams[link.index].rewriter)
             for link in self._relay.links
         }
+        if self._relay.session.auto_deletes is not None:
+            self._relay.session.auto_deletes.declares(state.number, fields, frames)
         self._all(state, amqp.QUEUE_DECLARE, frames)
+        return None
+
+    def _delete(self, state: FanChannel, frame: bytes) -> None:
+        if self._relay.session.auto_deletes is not None:
+            self._relay.session.auto_deletes.deletes(state.number, frame, self._relay.links)
+        self._all(state, amqp.QUEUE_DELETE, frame)
+
+    def barrier(self, channel: int, link: Link, passed: Callable[[], None]) -> None:
+        """Call `passed` when the link has answered everything that it was asked for on the channel."""
+        state = self._relay.channels[channel]
+        self._relay.to_link(state, link, flow(channel))
+        state.requests.expect(Request(amqp.CHANNEL_FLOW_OK, {link}, lambda _: passed()))
 
     def _consume(self, state: FanChannel, frame: bytes) -> Destination | None:
         fields = parse_consume(frame)

@@ -1,23 +1,26 @@
-"""A plain session: one link, and everything passes but the name of a server-named queue.
+"""A plain session: one link, and everything passes but queue.declare.
 
-Lives here: which channels are open, so that mistakes are answered here and not guessed at from a broker's log,
-and the rewriting of queue.declare.
+Lives here: which channels are open, so that mistakes are answered here and not guessed at from a broker's log, and what
+the link gets for a queue.declare.
 Must not know: several links.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from trabbits.log_ids import LogId
 from trabbits.session.declares import for_upstream, named
 from trabbits.session.link import Link
+from trabbits.session.probing import as_it_is, flow
 from trabbits.session.relay import channel_not_open, check_channel_open, check_from_client
 from trabbits.wire import constants as amqp
 from trabbits.wire.declare import parse_declare
 from trabbits.wire.peek import reply_of_close
-from trabbits.wire.scanner import Destination
+from trabbits.wire.scanner import DISCARD, STALL, Destination
 
 if TYPE_CHECKING:
     from trabbits.session.session import Session
@@ -41,8 +44,14 @@ class PlainRelay:
         self._to_link = link.out
         self._to_client = session.to_client
         self._rewriter = session.settings.upstreams[link.index].rewriter
+        self._probing = session.probing
+        self._auto_deletes = session.auto_deletes
+        #: Kept while queues are probed: whose channel.flow is not answered yet, None for the client's.
+        self._flows: dict[int, deque[Callable[[], None] | None]] = {}
 
     def start(self) -> None:
+        if self._probing.enabled:
+            self._probing.barrier = self._barrier
         up, down = self._route_up, self._route_down
         scanner = self._session.client_scanner
         scanner.carrying = {amqp.BASIC_PUBLISH: up}
@@ -62,6 +71,9 @@ class PlainRelay:
             already = state is ChannelState.OPEN
             check_channel_open(channel, self._session.channel_max, already=already)
             self._channels[channel] = ChannelState.OPEN
+            self._flows[channel] = deque()
+            if self._auto_deletes is not None:
+                self._auto_deletes.opened(channel)
         elif state is None:
             raise channel_not_open(index, channel)
         elif index == amqp.CHANNEL_CLOSE:
@@ -70,15 +82,24 @@ class PlainRelay:
             if state is ChannelState.UPSTREAM_CLOSING:
                 del self._channels[channel]
         elif index == amqp.QUEUE_DECLARE:
-            original = parse_declare(frame)
-            frame = for_upstream(channel, original, named(original), frame, self._rewriter)
+            return self._declare(channel, frame, probed=state is ChannelState.OPEN)
         else:
             check_from_client(index)
+            if index == amqp.QUEUE_DELETE and self._auto_deletes is not None:
+                self._auto_deletes.deletes(channel, frame, (self._link,))
+            elif index == amqp.CHANNEL_FLOW and self._probing.enabled:
+                self._flows[channel].append(None)
         self._to_link.append(frame)
         return self._to_link
 
     def link_method(self, link: Link, index: int, channel: int, frame: bytes) -> Destination | None:
+        if index == amqp.CHANNEL_FLOW_OK and self._flows.get(channel):
+            passed = self._flows[channel].popleft()
+            if passed is not None:
+                passed()
+                return DISCARD
         if index == amqp.CHANNEL_CLOSE:
+            self._probing.forget(channel)
             code, text, _, _ = reply_of_close(frame)
             self._session.log(
                 LogId.CHANNEL_CLOSED_BY_UPSTREAM, upstream=link.name, channel=channel, code=code, text=text
@@ -89,8 +110,35 @@ class PlainRelay:
         self._to_client.append(frame)
         return self._to_client
 
+    def _declare(self, channel: int, frame: bytes, *, probed: bool) -> Destination:
+        original = parse_declare(frame)
+        existing = self._probing.existing(channel, original, (self._link,) if probed else ())
+        if existing is None:
+            return STALL
+        wish = named(original)
+        if existing:
+            frame = as_it_is(channel, original)
+        else:
+            frame = for_upstream(channel, original, wish, frame, self._rewriter)
+        if self._auto_deletes is not None:
+            self._auto_deletes.declares(channel, wish, {self._link: frame})
+        self._to_link.append(frame)
+        return self._to_link
+
+    def _barrier(self, channel: int, link: Link, passed: Callable[[], None]) -> None:
+        self._flows[channel].append(passed)
+        self._to_link.append(flow(channel))
+
+    def channels_at(self, link: Link) -> list[tuple[int, bool]]:
+        return [
+            (channel, state is ChannelState.CLIENT_CLOSING)
+            for channel, state in self._channels.items()
+            if state is not ChannelState.UPSTREAM_CLOSING
+        ]
+
     def messages_counted(self, token: int, count: int) -> None:
         """Never asked for here."""
 
     def settle(self) -> None:
-        """Nothing is ever left for later here."""
+        """A declare that waited is taken up."""
+        self._session.client_scanner.resume()

@@ -30,6 +30,9 @@ class Relay(Protocol):
     def link_method(self, link: Link, index: int, channel: int, frame: bytes) -> Destination | None:
         """A method of an upstream that no route took."""
 
+    def channels_at(self, link: Link) -> list[tuple[int, bool]]:
+        """The channels that are open at a link, each with whether it was asked to close."""
+
     def messages_counted(self, token: int, count: int) -> None:
         """The answer to `CountMessages`."""
 

@@ -19,18 +19,19 @@ from trabbits.log_ids import LogId
 from trabbits.session import blocked, timers
 from trabbits.session.actions import (
     Action,
-    CancelTimer,
     CloseLink,
-    OpenLinks,
-    OpenVirtualHost,
+    Deletion,
     SetTimer,
 )
+from trabbits.session.auto_delete import AutoDeletes
 from trabbits.session.ending import Ending
 from trabbits.session.fan import FanRelay
-from trabbits.session.handshake import BadProtocolHeader, Handshake, State
+from trabbits.session.handshake import Handshake, State
 from trabbits.session.link import Link
+from trabbits.session.opening import Opening, unavailable
 from trabbits.session.phase import BEFORE_OPEN, ENDING, Phase
 from trabbits.session.plain import PlainRelay
+from trabbits.session.probing import Probing
 from trabbits.session.relay import Relay
 from trabbits.session.secrets import SecretUpdates
 from trabbits.session.settings import SessionSettings
@@ -64,15 +65,19 @@ class Session:
         self.links: list[Link] = []
         #: Kept by the surroundings: whether the client is being read, so that its silence means something.
         self.client_reading = True
+        #: Kept by the surroundings: whether the client does not take what it is sent, so that links are not read.
+        self.client_full = False
         #: Something waits for `Relay.settle`.
         self.settle_due = False
         self.client_scanner = Scanner(min(settings.frame_max, _HANDSHAKE_FRAME_MAX), self._client_method)
         self._handshake = Handshake(settings, self.to_client.append)
-        #: The upstreams that accepted user and password.
-        self._authenticated: set[str] = set()
+        self._opening = Opening(self, self._handshake, self._open)
+        self.probing = Probing(self)
+        #: None where no upstream wants it.
+        self.auto_deletes = AutoDeletes(self) if any(each.emulate_auto_delete for each in settings.upstreams) else None
         #: What takes the client's octets now.
-        self.feed: Callable[[bytes], None] = self._header_octets
-        self._ending = Ending(self)
+        self.feed: Callable[[bytes], None] = self._opening.header_octets
+        self.ending = Ending(self)
         self._relay: Relay | None = None
         self._heard = True
         self._supervision = Supervision()
@@ -116,6 +121,10 @@ class Session:
         """Whether nothing of the session is left: the client is gone and so is every link."""
         return self.client_gone and not any(link.open for link in self.links)
 
+    def channels_at(self, link: Link) -> list[tuple[int, bool]]:
+        """The client's channels that are open at a link, each with whether it was asked to close."""
+        return self._relay.channels_at(link) if self._relay is not None else []
+
     # Events of the client
 
     def client_connected(self) -> None:
@@ -131,9 +140,9 @@ class Session:
             if self.settle_due:
                 self._settle()
         except Violation as violation:
-            self._ending.client_violated(violation)
+            self.ending.client_violated(violation)
         except Exception as error:
-            self._ending.failed(error)
+            self.ending.failed(error)
 
     def client_lost(self, reason: str) -> None:
         """The client's transport is gone."""
@@ -142,20 +151,28 @@ class Session:
         self.client_gone = True
         if self.phase not in ENDING:
             self.log(LogId.CLIENT_VANISHED, reason=reason)
-        self._ending.client_lost()
+        self.ending.client_lost()
 
     def close(self, code: int, text: str, class_id: int = 0, method_id: int = 0) -> None:
         """Close the client's connection properly, with this reply, and the links with it."""
-        self._ending.close(code, text, class_id, method_id)
+        self.ending.close(code, text, class_id, method_id)
 
     def timer_fired(self, name: str) -> None:
         """A timer set by `SetTimer` ran out."""
         if name == timers.HANDSHAKE:
-            self._handshake_timed_out()
+            self._opening.timed_out()
         elif name == timers.HEARTBEAT:
             self._heartbeat()
+        elif name == timers.PROBE:
+            self.probing.timed_out()
+            if self.settle_due:
+                self._settle()
+        elif name == timers.CLOSE:
+            self.ending.timed_out()
+        elif name == timers.CLEAN_UP:
+            self.ending.clean_up.timed_out()
         else:
-            self._ending.timed_out()
+            self.ending.clean_up.try_again()
 
     # Events of the links
 
@@ -163,11 +180,7 @@ class Session:
         """An upstream accepted user and password; `properties` are its server properties."""
         self.settings.announced.note(name, properties)
         self.log(LogId.LINK_AUTHENTICATED, upstream=name, node=node)
-        if self.phase is not Phase.AUTHENTICATING:
-            return
-        self._authenticated.add(name)
-        if len(self._authenticated) == len(self.settings.upstreams):
-            self._tune()
+        self._opening.authenticated(name)
 
     def link_opened(self, name: str, node: str, frame_max: int, own_channel: int) -> Link:
         """An upstream opened the virtual host; returns the link whose octets are to be reported from now on."""
@@ -186,12 +199,13 @@ class Session:
         self.log(LogId.LINK_OPENED, upstream=name, node=node)
         if self.phase is not Phase.CONNECTING:
             self.actions.append(CloseLink(link))
-        elif len(self.links) == len(self.settings.upstreams):
-            self._open()
+        self._opening.go_on()
         return link
 
     def link_refused(self, name: str, node: str, code: int, text: str, class_id: int, method_id: int) -> None:
         """An upstream refused the client with this reply."""
+        if unavailable(code, text) and self._opening.skips(name, f"{name} at {node} refused: {code} {text}"):
+            return
         self.log(LogId.LINK_REFUSED, upstream=name, node=node, code=code, text=text)
         if self.phase not in BEFORE_OPEN:
             return
@@ -203,12 +217,14 @@ class Session:
         if code == amqp.ACCESS_REFUSED and not spoken:
             # Such a client takes a closed socket for "login failed", as from RabbitMQ.
             self.log(LogId.CLIENT_CLOSED, by="trabbits", code=code, text=text)
-            self._ending.hang_up()
+            self.ending.hang_up()
             return
         self.close(code, text, class_id, method_id)
 
     def link_unreachable(self, name: str, node: str, text: str) -> None:
         """An upstream could not be reached in time, or its link broke before it was open; `text` names it."""
+        if self._opening.skips(name, text):
+            return
         self.log(LogId.LINK_UNREACHABLE, upstream=name, node=node, text=text)
         if self.phase in BEFORE_OPEN:
             self.close(amqp.CONNECTION_FORCED, f"CONNECTION_FORCED - {text}")
@@ -220,25 +236,27 @@ class Session:
             if self.settle_due:
                 self._settle()
         except Violation as violation:
-            self._ending.link_violated(link, violation)
+            self.ending.link_violated(link, violation)
         except Exception as error:
-            self._ending.failed(error)
+            self.ending.failed(error)
 
     def link_lost(self, link: Link, reason: str) -> None:
         """A link broke; `reason` is a sentence that names upstream and node."""
         self.log(LogId.LINK_LOST, upstream=link.name, node=link.node, reason=reason)
-        self._ending.link_gone(link)
-        self.close(amqp.CONNECTION_FORCED, f"CONNECTION_FORCED - {reason}")
+        self.ending.link_gone(link)
+        if not self._opening.skips(link.name, reason):
+            self.close(amqp.CONNECTION_FORCED, f"CONNECTION_FORCED - {reason}")
 
     def link_closed(self, link: Link, code: int, text: str, class_id: int, method_id: int) -> None:
         """A node sent connection.close; it is answered already."""
         self.log(LogId.LINK_CLOSED_BY_UPSTREAM, upstream=link.name, node=link.node, code=code, text=text)
-        self._ending.link_gone(link)
-        self.close(code, f"{text} (upstream '{link.name}')", class_id, method_id)
+        self.ending.link_gone(link)
+        if not unavailable(code, text) or not self._opening.skips(link.name, f"{code} {text}"):
+            self.close(code, f"{text} (upstream '{link.name}')", class_id, method_id)
 
     def link_gone(self, link: Link) -> None:
         """A link asked to close by `CloseLink` is closed, one way or the other."""
-        self._ending.link_gone(link)
+        self.ending.link_gone(link)
 
     def link_blocked(self, link: Link, reason: str) -> None:
         """A node sent connection.blocked."""
@@ -253,6 +271,16 @@ class Session:
         if self.phase is Phase.RUNNING and self._relay is not None:
             relay = self._relay
             self._guarded(lambda: relay.messages_counted(token, count))
+
+    def queue_probed(self, token: int, exists: bool, failure: str = "") -> None:
+        """The answer to `ProbeQueue`; `failure` says why there is none."""
+        self.probing.answered(token, exists, failure)
+        if self.settle_due:
+            self._settle()
+
+    def queue_deleted(self, link: Link, outcome: Deletion, text: str = "") -> None:
+        """The answer to `DeleteQueue`; `text` says why not."""
+        self.ending.clean_up.queue_deleted(link, outcome, text)
 
     def secret_updated(self, link: Link) -> None:
         """A node took the new secret."""
@@ -269,24 +297,10 @@ class Session:
         try:
             return link.take()
         except Violation as violation:
-            self._ending.client_violated(violation)
+            self.ending.client_violated(violation)
             return b""
 
     # Channel 0 and the phases
-
-    def _header_octets(self, octets: bytes) -> None:
-        try:
-            rest = self._handshake.header_received(octets)
-        except BadProtocolHeader as error:
-            self.log(LogId.BAD_PROTOCOL_HEADER, received=repr(error.octets))
-            # Section 4.2.2: the server answers with the header it would have liked and closes the socket.
-            self.to_client.append(amqp.PROTOCOL_HEADER)
-            self._ending.hang_up()
-            return
-        if rest is not None:
-            self.feed = self.client_scanner.feed
-            if rest:
-                self.feed(rest)
 
     def _client_method(self, index: int, channel: int, frame: bytes) -> Destination | None:
         if self.phase is Phase.AUTHENTICATING and not (channel == 0 and index == amqp.CONNECTION_CLOSE):
@@ -308,18 +322,9 @@ class Session:
 
     def _control_method(self, index: int, frame: bytes) -> Destination | None:
         if index == amqp.CONNECTION_CLOSE:
-            self._ending.client_closed(frame)
+            self.ending.client_closed(frame)
         elif self.phase in (Phase.HANDSHAKE, Phase.TUNING):
-            self._handshake.method_received(index, frame)
-            agreement = self._handshake.agreement
-            if index == amqp.CONNECTION_START_OK:
-                self._log_in()
-            elif index == amqp.CONNECTION_TUNE_OK:
-                self.client_scanner.frame_max = agreement.frame_max
-                if agreement.heartbeat:
-                    self.actions.append(SetTimer(timers.HEARTBEAT, agreement.heartbeat / 2))
-            elif index == amqp.CONNECTION_OPEN:
-                self._connect()
+            self._opening.client_method(index, frame)
         elif index == amqp.CONNECTION_UPDATE_SECRET and self.phase is Phase.RUNNING:
             self.actions += self._secrets.asked(frame, self.links)
         else:
@@ -331,26 +336,6 @@ class Session:
                 method_id=index & 0xFFFF,
             )
         return None
-
-    def _log_in(self) -> None:
-        """The client said who it is; whether that is so is the upstreams' to say."""
-        self.phase = Phase.AUTHENTICATING
-        # The client is not waited for any more, and every upstream has a timeout of its own.
-        self.actions.append(CancelTimer(timers.HANDSHAKE))
-        shown = {"trabbits_client_address": self.address, "trabbits_session": self.id}
-        self.actions.append(OpenLinks(self._handshake.login(shown)))
-
-    def _tune(self) -> None:
-        """All upstreams accepted the client; it is its turn again."""
-        self.phase = Phase.TUNING
-        self._handshake.tune()
-        self.actions.append(SetTimer(timers.HANDSHAKE, self.settings.handshake_timeout))
-        self._guarded(self._scan_on)
-
-    def _connect(self) -> None:
-        """The client wants a virtual host."""
-        self.phase = Phase.CONNECTING
-        self.actions += (CancelTimer(timers.HANDSHAKE), OpenVirtualHost(self._handshake.virtual_host_request()))
 
     def _open(self) -> None:
         """All links are there: the client may begin."""
@@ -371,23 +356,26 @@ class Session:
             upstreams=[link.name for link in self.links],
         )
         self._tell_blocked(blocked.notice(self.links))
-        self._guarded(self._scan_on)
+        self.scan_on()
 
     def _link_method(self, link: Link, index: int, channel: int, frame: bytes) -> Destination | None:
         if channel in (0, link.own_channel):
             link.control.append(frame)
             return link.control
+        if self.auto_deletes is not None:
+            self.auto_deletes.answered(link, index, channel, frame)
         if self.phase is Phase.RUNNING and self._relay is not None:
             return self._relay.link_method(link, index, channel, frame)
+        self.ending.clean_up.link_method(link, index, channel)
         return None
 
     def _tell_blocked(self, notice: list[bytes]) -> None:
         if self.phase is Phase.RUNNING and self.client_capabilities.get("connection.blocked"):
             self.to_client += notice
 
-    def _scan_on(self) -> None:
+    def scan_on(self) -> None:
         """Take up what the client sent too early."""
-        self.client_scanner.resume()
+        self._guarded(self.client_scanner.resume)
         if self.settle_due:
             self._settle()
 
@@ -401,24 +389,18 @@ class Session:
         try:
             step()
         except Violation as violation:
-            self._ending.client_violated(violation)
+            self.ending.client_violated(violation)
         except Exception as error:
-            self._ending.failed(error)
+            self.ending.failed(error)
 
     # Timers
-
-    def _handshake_timed_out(self) -> None:
-        if self.phase not in (Phase.HANDSHAKE, Phase.TUNING):
-            return
-        self.log(LogId.HANDSHAKE_TIMEOUT, timeout=self.settings.handshake_timeout)
-        self._ending.hang_up()
 
     def _heartbeat(self) -> None:
         interval = self._handshake.agreement.heartbeat
         heard, self._heard = self._heard, False
         if not self._supervision.half_an_interval_passed(heard=heard, reading=self.client_reading):
             self.log(LogId.HEARTBEAT_MISSED, peer="client", seconds=2 * interval)
-            self._ending.abort()
+            self.ending.abort()
             return
         self.to_client.append(amqp.HEARTBEAT_FRAME)
         self.actions.append(SetTimer(timers.HEARTBEAT, interval / 2))

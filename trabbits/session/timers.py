@@ -11,6 +11,9 @@ from typing import Final
 HANDSHAKE: Final = "handshake"
 CLOSE: Final = "close"
 HEARTBEAT: Final = "heartbeat"
+PROBE: Final = "probe"
+CLEAN_UP: Final = "clean-up"
+CLEAN_UP_AGAIN: Final = "clean-up again"
 
 #: A client that is silent for so many half intervals is taken for dead: two intervals.
 _SILENT_HALVES: Final = 4

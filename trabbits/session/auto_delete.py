@@ -1,0 +1,130 @@
+"""`emulate_auto_delete`: which queues a session has to delete when it ends.
+
+They are those that the client declared auto-delete and an upstream was asked for without.  Exclusive ones go with their
+link, and a queue that was there before (`try_passive`) is not ours to delete.
+Lives here: remembering and forgetting them.  Must not know: how they are deleted (``clean_up.py``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Final
+
+from pamqp import commands
+
+from trabbits.log_ids import LogId
+from trabbits.wire import constants as amqp
+from trabbits.wire.declare import QueueDeclareFields, parse_declare
+from trabbits.wire.decode import decode_method
+
+if TYPE_CHECKING:
+    from trabbits.session.link import Link
+    from trabbits.session.session import Session
+
+#: Queues remembered per session.
+REMEMBERED_MAX: Final = 10_000
+
+
+class _AtLink:
+    """What concerns one link."""
+
+    __slots__ = ("declares", "deletes", "queues")
+
+    def __init__(self) -> None:
+        self.queues: dict[bytes, None] = {}
+        #: (channel, queue) -> how many declares are not answered.
+        self.declares: Counter[tuple[int, bytes]] = Counter()
+        #: Channel -> the queues of the deletes that are not answered, oldest first.
+        self.deletes: dict[int, deque[bytes]] = {}
+
+
+class AutoDeletes:
+    """The queues of one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._emulates = [upstream.emulate_auto_delete for upstream in session.settings.upstreams]
+        self._links: dict[Link, _AtLink] = {}
+        #: Channel -> the queue declared last, which an empty name means.
+        self._last: dict[int, bytes] = {}
+        self._told = False
+
+    def opened(self, channel: int) -> None:
+        """The client opens a channel: nothing is left of an earlier one of this number."""
+        self._last.pop(channel, None)
+        for at in self._links.values():
+            at.deletes.pop(channel, None)
+            for key in [key for key in at.declares if key[0] == channel]:
+                del at.declares[key]
+
+    def declares(self, channel: int, wish: QueueDeclareFields, frames: Mapping[Link, bytes]) -> None:
+        """The client's `wish`, with the name it goes up with, and what the links get for it."""
+        self._last[channel] = wish.queue or self._last.get(channel, b"")
+        if not wish.auto_delete or wish.passive:
+            return
+        for link, frame in frames.items():
+            if not self._emulates[link.index]:
+                continue
+            asked = parse_declare(frame)
+            if asked.passive or asked.auto_delete or asked.exclusive:
+                continue
+            at = self._links.setdefault(link, _AtLink())
+            if asked.nowait:
+                self._remember(link, at, asked.queue)
+            elif self._room_for(link, at, asked.queue):
+                at.declares[channel, asked.queue] += 1
+
+    def deletes(self, channel: int, frame: bytes, links: Iterable[Link]) -> None:
+        """The client's queue.delete goes to these links."""
+        method = decode_method(frame)
+        assert isinstance(method, commands.Queue.Delete)
+        queue = (method.queue or "").encode() or self._last.get(channel, b"")
+        for link in links:
+            if not self._emulates[link.index]:
+                continue
+            at = self._links.setdefault(link, _AtLink())
+            if method.nowait:
+                at.queues.pop(queue, None)
+            else:
+                at.deletes.setdefault(channel, deque()).append(queue)
+
+    def answered(self, link: Link, index: int, channel: int, frame: bytes) -> None:
+        """A method of a link, whatever it is."""
+        at = self._links.get(link)
+        if at is None:
+            return
+        if index == amqp.QUEUE_DECLARE_OK:
+            key = channel, frame[12 : 12 + frame[11]]
+            if key in at.declares:
+                at.declares[key] -= 1
+                if not at.declares[key]:
+                    del at.declares[key]
+                self._remember(link, at, key[1])
+        elif index == amqp.QUEUE_DELETE_OK and at.deletes.get(channel):
+            at.queues.pop(at.deletes[channel].popleft(), None)
+
+    def concern(self, link: Link) -> bool:
+        """Whether there is, or may be in a moment, anything to delete at this link."""
+        at = self._links.get(link)
+        return at is not None and bool(at.queues or at.declares)
+
+    def take(self, link: Link) -> list[bytes]:
+        """What is to be deleted at this link, forgotten with it."""
+        at = self._links.pop(link, None)
+        return list(at.queues) if at is not None else []
+
+    def _remember(self, link: Link, at: _AtLink, queue: bytes) -> None:
+        if self._room_for(link, at, queue):
+            at.queues[queue] = None
+
+    def _room_for(self, link: Link, at: _AtLink, queue: bytes) -> bool:
+        remembered = sum(len(each.queues) + len(each.declares) for each in self._links.values())
+        if queue in at.queues or remembered < REMEMBERED_MAX:
+            return True
+        if not self._told:
+            self._told = True
+            shown = {"upstream": link.name, "node": link.node, "queue": queue.decode()}
+            text = f"more than {REMEMBERED_MAX} in one session; others will stay, too"
+            self._session.log(LogId.QUEUE_NOT_DELETED, text=text, **shown)
+        return False
