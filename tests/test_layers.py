@@ -27,6 +27,7 @@ LAYERS = [
     "plugins",  # the built-in ones
     "config",
     "logs",
+    "systemd",  # notifications and inherited sockets
     "transport",
     "reactor",  # Twisted's, for many small events; knows nothing of trabbits
     "upstream",
@@ -34,6 +35,7 @@ LAYERS = [
     "admin",
     "assembly",  # from a configuration to upstreams, strategies and settings
     "service",
+    "api_client",  # HTTP to the admin API; imports nothing of trabbits
     "console",
     "cli",
     "__main__",

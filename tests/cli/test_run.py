@@ -132,6 +132,70 @@ def test_a_second_signal_ends_the_wait(start: Start, config: Path) -> None:
     assert [json.loads(line)["event"] for line in log.splitlines() if "TR00" in line] == ["aborted", "stopped"]
 
 
+def test_sighup_reloads(start: Start, config: Path) -> None:
+    """What is wrong with the file is logged and changes nothing; what is right is used from then on."""
+    process = start([*RUN, "--port", "0", "--config", str(config)])
+    before = process.wait_for("config_loaded")["hash"]
+    process.wait_for("listening")
+    good = json.loads(config.read_text())
+    config.write_text('{"upstreams": []}')
+    process.popen.send_signal(signal.SIGHUP)
+    assert process.wait_for("config_refused")["problems"] == ["upstreams: expected a list of at least 1"]
+    config.write_text(json.dumps(good))
+    process.popen.send_signal(signal.SIGHUP)
+    assert process.wait_for("config_unchanged")["hash"] == before
+    config.write_text(json.dumps({**good, "heartbeat": 7}))
+    process.popen.send_signal(signal.SIGHUP)
+    assert process.wait_for("config_reloaded")["hash"] != before
+    process.wait_for("reload_finished")
+    assert process.end()[0] == 0
+
+
+def test_sighup_without_a_file(start: Start) -> None:
+    process = start([*RUN, "--port", "0"])
+    process.wait_for("listening")
+    process.popen.send_signal(signal.SIGHUP)
+    process.wait_for("reload_impossible")
+    assert process.end()[0] == 0
+
+
+def test_two_processes_on_one_port(start: Start) -> None:
+    """One may join the other, unless one of the two wants to be alone."""
+    first = start([*RUN, "--port", "0"])
+    port = str(first.wait_for("listening")["port"])
+    status, log = start([*RUN, "--port", port, "--no-reuse-port"]).wait()
+    assert status == 1
+    assert f"trabbits: cannot listen on port {port} of every address: Address already in use" in log
+    second = start([*TWISTD, "trabbits", "--port", port], log="stdout")
+    assert second.wait_for("listening")["port"] == int(port)
+    assert first.end()[0] == 0
+    socket.create_connection(("127.0.0.1", int(port))).close()
+    assert second.end()[0] == 0
+
+
+def test_a_pid_file_in_use(start: Start, tmp_path: Path) -> None:
+    """The second process does not start, never listens, and leaves the first one's file."""
+    pid_file = tmp_path / "trabbits.pid"
+    command = [*RUN, "--port", "0", "--pid-file", str(pid_file)]
+    first = start(command)
+    first.wait_for("listening")
+    status, log = start(command).wait()
+    assert status == 1
+    assert "listening" not in log
+    text = f"trabbits: cannot start: process {first.popen.pid} runs already ({pid_file}): stop it first, or "
+    assert text in log
+    assert pid_file.read_text() == f"{first.popen.pid}\n"
+    assert first.end()[0] == 0
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_pid_file_goes_when_the_start_fails(start: Start, tmp_path: Path) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert start([*RUN, "--port", port, "--pid-file", str(tmp_path / "x.pid")]).wait()[0] == 1
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("pid_file", ["/nonexistent/trabbits.pid", None])
 def test_what_keeps_it_from_starting_is_one_line(start: Start, pid_file: str | None) -> None:
     """A port in use, or a pid file that cannot be written: status 1, one clear line."""
@@ -170,10 +234,23 @@ def test_twistd(start: Start, config: Path) -> None:
     process = start([*TWISTD, "trabbits", "--port", "0", "--config", str(config)], log="stdout")
     assert process.wait_for("config_loaded")["path"] == str(config)
     assert process.wait_for("listening")["port"] > 0
+    process.popen.send_signal(signal.SIGHUP)
+    process.wait_for("config_unchanged")
     status, log = process.end()
-    # twistd ends with the signal that it was sent.
-    assert status == -signal.SIGTERM
+    assert status == 0
     assert json.loads(log.splitlines()[-1])["event"] == "stopped"
+
+
+def test_twistd_and_a_second_signal(start: Start, config: Path) -> None:
+    """It ends the wait there, too."""
+    process = start([*TWISTD, "trabbits", "--port", "0", "--config", str(config)], log="stdout")
+    with socket.create_connection(("127.0.0.1", process.wait_for("listening")["port"])) as client:
+        client.sendall(HEADER)
+        assert client.recv(65536)[:1] == b"\x01"
+        process.popen.send_signal(signal.SIGINT)
+        process.wait_for("stopping")
+        _, log = process.end(signal.SIGINT)
+    assert [json.loads(line)["event"] for line in log.splitlines() if "TR00" in line] == ["aborted", "stopped"]
 
 
 def test_twistd_with_a_log_file(start: Start, tmp_path: Path) -> None:

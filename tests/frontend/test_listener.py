@@ -13,9 +13,11 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from tests.frontend.doubles import SocketDouble
+from trabbits.frontend.draining import Pace
 from trabbits.frontend.listener import ClientFactory
 from trabbits.frontend.protocol import ClientProtocol, address_text
 from trabbits.plugins.key_patterns import KeyPatterns
+from trabbits.session.phase import Phase
 from trabbits.session.settings import SessionSettings, UpstreamSettings
 from trabbits.wire.constants import PROTOCOL_HEADER
 
@@ -55,42 +57,71 @@ def test_a_session_for_each_client_while_it_is_there() -> None:
     assert listener.clock.getDelayedCalls() == []
 
 
+PACE = Pace(10, 100, 10.0)
+
+
 def test_closing_nobody_is_done_at_once() -> None:
     listener = Listener()
-    assert listener.factory.close_all(320, "bye", 1.0).called
+    assert listener.factory.close_sessions(320, "bye", PACE) == 0
+    assert listener.factory.when_empty().called
+    assert listener.factory.abort_all() == 0
     assert listener.clock.getDelayedCalls() == []
+
+
+def open_session(listener: Listener, protocol: ClientProtocol) -> None:
+    """As if its handshake was over."""
+    for runner in listener.factory.sessions.values():
+        if runner.client_received == protocol.dataReceived:
+            runner.session.phase = Phase.RUNNING
 
 
 def test_closing_all_waits_for_the_last_one() -> None:
-    """Who has spoken AMQP is told; who has not is let go without a word."""
+    """Who is open is told; who has not come so far yet is told, or let go without a word, when the time is over."""
     listener = Listener()
     (talker, heard), (silent, silence) = listener.connect(), listener.connect()
     talker.dataReceived(PROTOCOL_HEADER)
+    open_session(listener, talker)
     heard.clear()
-    done = listener.factory.close_all(320, "CONNECTION_FORCED - bye", 10.0)
+    assert listener.factory.close_sessions(320, "CONNECTION_FORCED - bye", Pace(10, 100, 2.0)) == 2
+    done = listener.factory.when_empty()
     close = frame.unmarshal(heard.value())[2]
     assert isinstance(close, commands.Connection.Close)
     assert (close.reply_code, close.reply_text) == (320, "CONNECTION_FORCED - bye")
-    assert silence.value() == b""
-    assert silence.half_closed
-    lose(silent)
-    assert not done.called
+    assert not silence.half_closed
     talker.dataReceived(frame.marshal(commands.Connection.CloseOk(), 0))
     assert heard.half_closed
     lose(talker)
+    assert not done.called
+    listener.clock.advance(2.0)
+    assert silence.value() == b""
+    assert silence.half_closed
+    lose(silent)
     assert done.called
+    assert not listener.factory.draining
     assert listener.clock.getDelayedCalls() == []
 
 
-def test_closing_all_is_bounded() -> None:
-    """Whoever is left is dropped, and the proxy does not wait for the news of it longer than it must."""
+def test_closing_some() -> None:
+    """The others stay, also those that were about to be closed before."""
+    listener = Listener()
+    clients = [listener.connect() for _ in range(3)]
+    runners = list(listener.factory.sessions.values())
+    assert listener.factory.close_sessions(320, "bye", PACE) == 3
+    assert listener.factory.close_sessions(320, "bye", PACE, lambda runner: runner is runners[1]) == 1
+    listener.clock.advance(4.0)
+    assert [transport.half_closed for _, transport in clients] == [False] * 3
+    for client, _ in clients:
+        lose(client)
+    assert listener.clock.getDelayedCalls() == []
+
+
+def test_dropping_all() -> None:
     listener = Listener()
     protocol, transport = listener.connect()
     protocol.dataReceived(PROTOCOL_HEADER)
-    done = listener.factory.close_all(320, "bye", 0.5)
-    listener.clock.advance(0.4)
-    assert not transport.aborted
-    listener.clock.advance(0.2)
+    listener.factory.close_sessions(320, "bye", PACE)
+    done = listener.factory.when_empty()
+    assert listener.factory.abort_all() == 1
     assert transport.aborted
     lose(protocol)
     assert done.called

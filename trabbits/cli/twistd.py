@@ -20,7 +20,7 @@ from twisted.python.components import Componentized
 from twisted.python.logfile import LogFile
 
 from trabbits.cli.environment import is_true
-from trabbits.config import Config, ConfigError
+from trabbits.config import ConfigError, Loaded
 from trabbits.logs import bridge_standard_logging, make_observer
 from trabbits.service import Options as ServiceOptions
 from trabbits.service import make_service, read_config
@@ -45,9 +45,12 @@ class Options(usage.Options):
         ["pid-file", None, None, "Keep the process id in this file (twistd has --pidfile, too)."],
         ["log-format", None, None, "text or json.  [text on a terminal, json otherwise]"],
     ]
-    optFlags = [["debug", None, "Log in more detail.  [DEBUG]"]]
+    optFlags = [
+        ["no-reuse-port", None, "Share the port with no other process."],
+        ["debug", None, "Log in more detail.  [DEBUG]"],
+    ]
 
-    config: Config
+    loaded: Loaded
     service_options: ServiceOptions
 
     def postOptions(self) -> None:
@@ -58,6 +61,7 @@ class Options(usage.Options):
             config=self["config"] or os.environ.get("TRABBITS_CONFIG") or None,
             host=self["host"],
             port=self._number("port", "TRABBITS_PORT", 6672),
+            reuse_port=not self["no-reuse-port"],
             metrics_port=self._number("metrics-port", "TRABBITS_METRICS_PORT", 16692),
             api_socket=self["api-socket"] or os.environ.get("TRABBITS_API_SOCKET") or "/tmp/trabbits.sock",
             pid_file=self["pid-file"],
@@ -65,7 +69,7 @@ class Options(usage.Options):
             log_format=self["log-format"],
         )
         try:
-            self.config = read_config(self.service_options)
+            self.loaded = read_config(self.service_options)
         except ConfigError as error:
             print(f"trabbits: {error}", file=sys.stderr)
             raise SystemExit(2) from None
@@ -114,5 +118,5 @@ def makeService(options: Options) -> TwistdService:
     from twisted.internet import reactor
 
     service = TwistdService(options)
-    make_service(options.service_options, options.config, reactor).setServiceParent(service)
+    make_service(options.service_options, options.loaded, reactor).setServiceParent(service)
     return service

@@ -1,4 +1,4 @@
-"""The factory of clients' connections: makes sessions, knows the live ones, and can close them all.
+"""The factory of clients' connections: makes sessions, knows the live ones, and lets them go.
 
 Must not know: where is listened (``service.py``), what sessions do.
 """
@@ -15,6 +15,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from trabbits.frontend.client_transport import ClientTransport
+from trabbits.frontend.draining import Draining, Pace
 from trabbits.frontend.protocol import ClientProtocol
 from trabbits.frontend.runner import SessionRunner
 from trabbits.logs import SessionLog
@@ -34,6 +35,8 @@ class ClientFactory(Factory):
         self.clock = reactor
         #: The live sessions by id.
         self.sessions: dict[str, SessionRunner] = {}
+        #: Sessions that were asked to leave, or will be.
+        self.draining = Draining(reactor)
         self._settings = settings
         self._upstreams = upstreams
         self._logger = Logger("trabbits.session")
@@ -50,28 +53,37 @@ class ClientFactory(Factory):
         self.sessions[session_id] = runner
         return runner
 
-    def close_all(self, code: int, text: str, timeout: float) -> Deferred[None]:
-        """Close every session properly, drop what is left after `timeout` seconds.  Never fails."""
+    def close_sessions(
+        self, code: int, text: str, pace: Pace, which: Callable[[SessionRunner], bool] = lambda _: True
+    ) -> int:
+        """Let sessions go properly, at this pace, and only these; how many.  `draining` knows when they are gone."""
+        leaving: list[SessionRunner] = []
+        staying: list[SessionRunner] = []
+        for runner in self.sessions.values():
+            (leaving if which(runner) else staying).append(runner)
+        self.draining.spare(staying)
+        self.draining.ask(leaving, code, text, pace)
+        return len(leaving)
+
+    def abort_all(self) -> int:
+        """Drop every session; how many there were."""
+        self.draining.stop()
+        left = list(self.sessions.values())
+        for runner in left:
+            runner.abort()
+        return len(left)
+
+    def when_empty(self) -> Deferred[None]:
+        """Fires when there is no session; nobody else may wait at the same time."""
         if not self.sessions:
             return succeed(None)
-        done: Deferred[None] = Deferred()
-        self._empty = done
-        late = self.clock.callLater(timeout, self._abort_all)
-        for runner in list(self.sessions.values()):
-            runner.close(code, text)
-
-        def over(result: None) -> None:
-            if late.active():
-                late.cancel()
-
-        return done.addCallback(over)
-
-    def _abort_all(self) -> None:
-        for runner in list(self.sessions.values()):
-            runner.abort()
+        self._empty = Deferred()
+        return self._empty
 
     def _forget(self, session_id: str) -> None:
-        self.sessions.pop(session_id, None)
+        runner = self.sessions.pop(session_id, None)
+        if runner is not None:
+            self.draining.gone(runner)
         if not self.sessions and self._empty is not None:
             empty, self._empty = self._empty, None
             empty.callback(None)
