@@ -73,6 +73,8 @@ class Observation:
         self.clock = clock
         #: Frames that were made for the client, not passed on.
         self.own_frames = 0
+        #: Methods of the client that a channel or the connection was closed for, by class and method id; 0 for others.
+        self.errored: dict[int, int] = {}
         self._recent: deque[_Entry] = deque()
         self._kept = 0
         self._watchers: list[Callable[[list[MethodEvent]], None]] = []
@@ -108,14 +110,27 @@ class Observation:
     def put_back(self, index: int) -> None:
         """The frame just taken from the client was not taken after all."""
         self._from_client.counts[index] -= 1
-        if self._recent and self._recent[-1][1] is self._from_client:
-            self._kept -= len(self._recent.pop()[4])
+        for at in range(len(self._recent) - 1, -1, -1):
+            if self._recent[at][1] is self._from_client:
+                del self._recent[at]
+                self._kept -= 1
+                return
 
     def sent_to_client(self, frame: bytes) -> None:
         """A whole frame made for the client; one of a method, or a heartbeat."""
         self.own_frames += 1
-        if frame[0] == amqp.FRAME_METHOD:
-            self._to_client.note(_INDEX(frame, 7)[0], frame)
+        if frame[0] != amqp.FRAME_METHOD:
+            return
+        index: int = _INDEX(frame, 7)[0]
+        self._to_client.note(index, frame)
+        if index in (amqp.CHANNEL_CLOSE, amqp.CONNECTION_CLOSE):
+            # Both end with the class and method that failed.
+            failed: int = _INDEX(frame, len(frame) - 5)[0]
+            self.errored[failed] = self.errored.get(failed, 0) + 1
+
+    def released_to_client(self, frame: bytes) -> None:
+        """A method that was held back goes to the client now; its frames were counted as they came."""
+        self._to_client.note(_INDEX(frame, 7)[0], frame)
 
     def taken_from_link(self, upstream: str, index: int, frame: bytes) -> None:
         """A frame of an upstream that does not go on as it is."""
@@ -143,6 +158,14 @@ class Observation:
             events = list(entry[1].events(entry))
             for watcher in list(self._watchers):
                 watcher(events)
+
+    def condense(self) -> None:
+        """The session is over: keep no octets of chunks but the methods, and no watchers."""
+        self._watchers.clear()
+        kept, self._recent = self._recent, deque()
+        self._kept = 0
+        for entry in kept:
+            self.keep(entry[1].condensed(entry))
 
     # What is asked
 
@@ -176,7 +199,10 @@ class Observation:
         total: Counter[str] = Counter()
         for tap in (*self._client_taps, *self._from_link.values()):
             if tap.upstream:
-                total[tap.upstream] += tap.counts.get(amqp.BASIC_DELIVER, 0) + tap.counts.get(amqp.BASIC_GET_OK, 0)
+                counts = tap.counts, tap.kept_back
+                total[tap.upstream] += sum(
+                    count.get(amqp.BASIC_DELIVER, 0) + count.get(amqp.BASIC_GET_OK, 0) for count in counts
+                )
         return {name: count for name, count in total.items() if count}
 
 
@@ -195,6 +221,7 @@ class Tap:
         "_onward_upstream",
         "_published",
         "counts",
+        "kept_back",
         "upstream",
     )
 
@@ -214,8 +241,9 @@ class Tap:
         self._onward = onward
         self._onward_upstream = onward_upstream
         self._labels = labels
-        #: Methods seen, by class and method id.
+        #: Methods seen, by class and method id, but for those `kept_back` from where they were meant to go.
         self.counts: dict[int, int] = {}
+        self.kept_back: dict[int, int] = {}
         self._published: dict[str, int] = {}
 
     def observe(self, octets: bytes, out: Any, marks: Sequence[Mark]) -> None:
@@ -232,32 +260,36 @@ class Tap:
             kept = self._labelled(marks, self._labels)
         if len(kept) > KEPT:
             kept = kept[-KEPT:]
-        patched = type(out) is bytearray
-        time = self._observation.clock()
-        if len(octets) <= _WHOLE_CHUNK * len(marks):
-            # Routes patch within their walk only: nothing of it changes any more.
-            self._observation.keep((time, self, octets, out if patched else None, kept))
-            return
+        # Routes patch within their walk only: nothing of it changes any more.
+        entry = (self._observation.clock(), self, octets, out if type(out) is bytearray else None, kept)
+        self._observation.keep(entry if len(octets) <= _WHOLE_CHUNK * len(marks) else self.condensed(entry))
+
+    def condensed(self, entry: _Entry) -> _Entry:
+        """The same entry with the octets of its methods only."""
+        time, _, octets, out, kept = entry
+        patched = out is not None
         if len(kept) == 1 and not patched:
             start, end, index, label = kept[0]
             frame = octets[start:end] if end - start <= _FRAME_MAX else octets[start : start + _FRAME_MAX]
-            self._observation.keep((time, self, frame, None, ((0, len(frame), index, label),)))
-            return
+            return time, self, frame, None, ((0, len(frame), index, _name(label)),)
         pieces, changed, moved, at = [], [], [], 0
         for start, end, index, label in kept:
             stop = min(end, start + _FRAME_MAX)
             pieces.append(octets[start:stop])
-            if patched:
+            if out is not None:
                 changed.append(out[start:stop])
-            moved.append((at, at + stop - start, index, label))
+            moved.append((at, at + stop - start, index, _name(label)))
             at += stop - start
-        self._observation.keep((time, self, b"".join(pieces), b"".join(changed) if patched else None, moved))
+        return time, self, b"".join(pieces), b"".join(changed) if patched else None, moved
 
     def _labelled(self, marks: Sequence[Mark], labels: Callable[[Destination], str | None]) -> list[_Mark]:
         kept = []
         for start, end, index, to in marks:
             label = labels(to)
-            if index == amqp.BASIC_PUBLISH and label is not None:
+            if label is None:
+                self.counts[index] -= 1
+                self.kept_back[index] = self.kept_back.get(index, 0) + 1
+            elif index == amqp.BASIC_PUBLISH:
                 self._published[label] = self._published.get(label, 0) + 1
             kept.append((start, end, index, label))
         return kept
@@ -288,6 +320,11 @@ class Tap:
                 upstream = label if isinstance(label, str) else self._onward_upstream
                 changed = frame if out is None else bytes(out[start:end])
                 yield _event(time, self._onward, upstream, index, changed)
+
+
+def _name(label: Any) -> str | bool | None:
+    """A label without what it may refer to."""
+    return label if label is None or isinstance(label, str) else True
 
 
 def not_held(destination: Destination) -> str | None:

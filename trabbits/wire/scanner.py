@@ -309,6 +309,11 @@ class Scanner:
                     if pos > run:
                         to.append(out[run:pos])
                         run = pos
+                    if marks:
+                        if self.observe is not None:
+                            self.observe(octets, out, marks)
+                        marks = []
+                        mark = marks.append
                     if size < 4:
                         raise Violation(FRAME_ERROR, f"method frame of {size} octets has no method id", channel=channel)
                     destination = self.method(index, channel, octets[pos:after])
