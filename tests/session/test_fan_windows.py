@@ -22,7 +22,7 @@ def message(tag: int, octets: bytes = b"x", consumer: str = "c") -> bytes:
 
 
 def relay_of(play: Playbook) -> FanRelay:
-    relay = play.session._relay
+    relay = play.session.relay
     assert isinstance(relay, FanRelay)
     return relay
 

@@ -41,7 +41,7 @@ class Simulation:
 
     @property
     def relay(self) -> FanRelay:
-        relay = self.play.session._relay
+        relay = self.play.session.relay
         assert isinstance(relay, FanRelay)
         return relay
 

@@ -15,9 +15,11 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from trabbits.frontend.client_transport import ClientTransport
+from trabbits.frontend.departed import Departed, DepartedSession
 from trabbits.frontend.draining import Draining, Pace
 from trabbits.frontend.protocol import ClientProtocol
 from trabbits.frontend.runner import SessionRunner
+from trabbits.frontend.totals import Totals
 from trabbits.logs import SessionLog
 from trabbits.session.session import Session
 from trabbits.session.settings import SessionSettings
@@ -37,6 +39,9 @@ class ClientFactory(Factory):
         self.sessions: dict[str, SessionRunner] = {}
         #: Sessions that were asked to leave, or will be.
         self.draining = Draining(reactor)
+        self.totals = Totals(self.sessions.values)
+        #: Sessions that have gone.
+        self.departed = Departed()
         self._settings = settings
         self._upstreams = upstreams
         self._logger = Logger("trabbits.session")
@@ -48,9 +53,11 @@ class ClientFactory(Factory):
     def session_for(self, client: ClientTransport, address: str) -> SessionRunner:
         """A new session for a client that has just connected."""
         session_id = f"proxy-{secrets.token_hex(8)}"
-        session = Session(session_id, address, self._settings(), SessionLog(self._logger, session_id))
+        log = SessionLog(self._logger, session_id)
+        session = Session(session_id, address, self._settings(), log, self.clock.seconds)
         runner = SessionRunner(session, client, self._upstreams(), self.clock, lambda: self._forget(session_id))
         self.sessions[session_id] = runner
+        self.totals.connections += 1
         return runner
 
     def close_sessions(
@@ -84,6 +91,10 @@ class ClientFactory(Factory):
         runner = self.sessions.pop(session_id, None)
         if runner is not None:
             self.draining.gone(runner)
+            self.totals.departed(runner)
+            observation = runner.session.observation
+            observation.condense()
+            self.departed.add(DepartedSession(session_id, self.clock.seconds(), observation))
         if not self.sessions and self._empty is not None:
             empty, self._empty = self._empty, None
             empty.callback(None)

@@ -43,6 +43,13 @@ class SessionRunner:
         self._client = client
         self._write_client = client.write
         self._clock = clock
+        #: Seconds since the epoch.
+        self.connected_at: float = clock.seconds()
+        #: From the client, and to it.
+        self.received_octets = 0
+        self.sent_octets = 0
+        #: What an operator's wish to close the session said; empty while there is none.
+        self.shutdown_reason = ""
         self._finished: Callable[[], None] | None = finished
         self._openings = Openings(
             session, upstreams, opened=self._link_opened, changed=self.flush, unexpected=self._unexpected
@@ -87,6 +94,7 @@ class SessionRunner:
 
     def client_received(self, data: bytes) -> None:
         """Octets of the client."""
+        self.received_octets += len(data)
         self.session.client_received(data)
         self.flush()
 
@@ -108,7 +116,8 @@ class SessionRunner:
             self._resume_link(link, _CLIENT_FULL)
 
     def close(self, code: int, text: str) -> None:
-        """Close the session properly."""
+        """Close the session properly, because an operator wants it."""
+        self.shutdown_reason = text
         self.session.close(code, text)
         self.flush()
 
@@ -141,6 +150,7 @@ class SessionRunner:
                 if link.control:
                     self._control(link)
             if to_client:
+                self.sent_octets += sum(map(len, to_client))
                 self._write_client(to_client)
                 to_client.clear()
             if not session.actions:

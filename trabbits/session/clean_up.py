@@ -64,7 +64,7 @@ class CleanUp:
             if not closing:
                 if content is not None and goes_to(content.destination, link):
                     continue
-                link.out.append(channel_close(channel, amqp.REPLY_SUCCESS, "Goodbye"))
+                link.send(channel_close(channel, amqp.REPLY_SUCCESS, "Goodbye"))
             work.channels.add(channel)
         if not work.channels:
             self._delete(link, work)

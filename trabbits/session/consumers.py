@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from trabbits.session.observation import HeldOctets
 from trabbits.wire.scanner import DISCARD, Content
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Held:
         self.link = link
         self.tag = tag
         self.tag_offset = tag_offset
-        self.octets: list[bytes] = []
+        self.octets: list[bytes] = HeldOctets()
         #: The content while it is not whole.
         self.content: Content | None = None
         #: Whether it still waits: neither delivered nor dropped.

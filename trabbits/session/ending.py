@@ -38,13 +38,14 @@ class Ending:
         session = self._session
         if session.phase in ENDING:
             return
+        session.ended_badly = True
         session.log(LogId.CLIENT_CLOSED, by="trabbits", code=code, text=text)
         if not session.spoken:
             self.hang_up()
             return
         self._give_up_links()
         session.phase = Phase.CLOSING
-        session.to_client.append(connection_close(code, text, class_id, method_id))
+        session.send(connection_close(code, text, class_id, method_id))
         session.actions.append(SetTimer(timers.CLOSE, session.settings.connection_close_timeout))
         # Not before: the client's own connection.close may be among what was not read yet.
         session.client_scanner.stop()
@@ -57,6 +58,7 @@ class Ending:
     def hang_up(self) -> None:
         """Close the client's socket without connection.close, after what waits to be sent."""
         session = self._session
+        session.ended_badly = True
         self._give_up_links()
         session.phase = Phase.CLOSING
         session.feed = ignore
@@ -64,6 +66,7 @@ class Ending:
 
     def abort(self) -> None:
         """Drop the client."""
+        self._session.ended_badly = True
         self._give_up_links()
         self._session.phase = Phase.CLOSED
         self._session.feed = ignore
@@ -88,6 +91,7 @@ class Ending:
         """The client's transport is gone: so is everything else."""
         session = self._session
         if session.phase not in ENDING:
+            session.ended_badly = True
             self._give_up_links()
         session.phase = Phase.CLOSED
         session.feed = ignore
@@ -151,7 +155,7 @@ class Ending:
 
     def _answer(self) -> None:
         session = self._session
-        session.to_client.append(empty_method(0, amqp.CONNECTION_CLOSE_OK))
+        session.send(empty_method(0, amqp.CONNECTION_CLOSE_OK))
         session.phase = Phase.CLOSED
         session.actions += (CancelTimer(timers.CLOSE), CloseClient())
 
@@ -163,7 +167,7 @@ class Ending:
             return
         if found == amqp.CONNECTION_CLOSE:
             # Both closed at once: it gets its answer, and that is the end.
-            session.to_client.append(empty_method(0, amqp.CONNECTION_CLOSE_OK))
+            session.send(empty_method(0, amqp.CONNECTION_CLOSE_OK))
         session.phase = Phase.CLOSED
         session.feed = ignore
         session.actions += (CancelTimer(timers.CLOSE), CloseClient())

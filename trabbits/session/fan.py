@@ -1,6 +1,7 @@
 """A fan session: several links behind one client, and the same contract as over one.
 
 Lives here: which part of the session takes which method, the routes of the common ones, and what these parts share.
+    fan_link.py      the routes of what a link sends
     fan_publish.py   which link gets a publish, returns
     fan_settle.py    acknowledgements that are not the common case
     fan_requests.py  requests that go to all links
@@ -22,12 +23,13 @@ from trabbits.session.consumers import Consumer, Held
 from trabbits.session.fan_channel import FanChannel
 from trabbits.session.fan_close import Closings
 from trabbits.session.fan_get import Gets
+from trabbits.session.fan_link import LinkRoutes
 from trabbits.session.fan_publish import Publishing
 from trabbits.session.fan_requests import FanRequests
 from trabbits.session.fan_settle import Settling
 from trabbits.session.link import Link
+from trabbits.session.observation import not_held
 from trabbits.session.relay import channel_not_open, check_channel_open, check_from_client
-from trabbits.session.reply_keys import PREFIX
 from trabbits.session.tee import goes_to
 from trabbits.session.turns import PROXY, Turns
 from trabbits.wire import constants as amqp
@@ -35,7 +37,7 @@ from trabbits.wire.encode import reject_frame
 from trabbits.wire.errors import Violation
 from trabbits.wire.methods import name_of
 from trabbits.wire.peek import deliver_delivery_tag_offset
-from trabbits.wire.scanner import DISCARD, STALL, Content, Destination
+from trabbits.wire.scanner import DISCARD, STALL, Destination
 
 if TYPE_CHECKING:
     from trabbits.session.session import Session
@@ -95,10 +97,14 @@ class FanRelay:
         scanner = self.session.client_scanner
         scanner.carrying = {amqp.BASIC_PUBLISH: self._publish}
         scanner.bare = {amqp.BASIC_ACK: self._ack}
+        observation = self.session.observation
+        names = {id(link.out): link.name for link in self.links}
+        scanner.observe = observation.client_tap(labels=lambda destination: names.get(id(destination)))
         for link in self.links:
-            routes = _LinkRoutes(self, link)
+            routes = LinkRoutes(self, link)
             link.scanner.carrying = {amqp.BASIC_DELIVER: routes.deliver}
             link.scanner.bare = {amqp.BASIC_ACK: routes.ack}
+            link.scanner.observe = observation.link_tap(link.name, labels=not_held)
             link.scanner.began = routes.began
             link.scanner.watch = routes.note_reply_keys
 
@@ -139,7 +145,9 @@ class FanRelay:
         state = self.channels.get(channel)
         if index == amqp.CHANNEL_OPEN:
             check_channel_open(channel, self.session.channel_max, already=state is not None)
-            state = FanChannel(channel, self.links, self.session.to_client, self._contend)
+            state = FanChannel(
+                channel, self.links, self.session.to_client, self._contend, self.session.observation.released_to_client
+            )
             self.channels[channel] = state
             if self.session.auto_deletes is not None:
                 self.session.auto_deletes.opened(channel)
@@ -193,6 +201,20 @@ class FanRelay:
         found = ((channel, state.links[link]) for channel, state in self.channels.items())
         return [(channel, each.close_sent) for channel, each in found if each.open]
 
+    @property
+    def channel_count(self) -> int:
+        return sum(state.closing is None for state in self.channels.values())
+
+    @property
+    def consumer_count(self) -> int:
+        return sum(len(state.consumers) for state in self.channels.values())
+
+    def unacknowledged(self, link: Link) -> int:
+        return sum(state.unacknowledged(link) for state in self.channels.values())
+
+    def unconfirmed(self, link: Link) -> int:
+        return sum(len(state.links[link].confirms) for state in self.channels.values())
+
     def messages_counted(self, token: int, count: int) -> None:
         self.gets.counted(token, count)
 
@@ -200,20 +222,21 @@ class FanRelay:
 
     def to_client(self, state: FanChannel, frame: bytes) -> None:
         """Send a frame of our own to the client, in turn."""
+        self.session.observation.sent_to_client(frame)
         state.turns.destination(PROXY).append(frame)
 
     def to_link(self, state: FanChannel, link: Link, frame: bytes) -> None:
         """Send a frame of our own to a link, but not into the middle of a message of the client's."""
         content = self.session.client_scanner.contents.get(state.number)
         if content is None or not goes_to(content.destination, link):
-            link.out.append(frame)
+            link.send(frame)
             return
         before = content.done
 
         def after() -> None:
             if before is not None:
                 before()
-            link.out.append(frame)
+            link.send(frame)
 
         content.done = after
 
@@ -305,82 +328,6 @@ class FanRelay:
         tag = _TAG(frame, deliver_delivery_tag_offset(frame, 0))[0]
         self.to_link(state, link, reject_frame(state.number, tag, True))
         return DISCARD
-
-
-class _LinkRoutes:
-    """The routes of what one link sends."""
-
-    __slots__ = ("_channels", "_link", "_out", "_relay")
-
-    def __init__(self, relay: FanRelay, link: Link) -> None:
-        self._relay = relay
-        self._link = link
-        self._channels = relay.channels
-        self._out = relay.session.to_client
-
-    def deliver(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
-        state = self._channels.get(channel)
-        if state is None or state.closing is not None:
-            return DISCARD
-        offset = start + 12 + octets[start + 11]
-        consumer = state.consumers.get(octets[start + 12 : offset])
-        # Behind the consumer tag there must be room for the rest of the frame: nothing beyond it is ever patched.
-        if consumer is None or offset + 12 > end:
-            return None
-        link = self._link
-        if state.links[link].recovering and not consumer.no_ack:
-            return DISCARD
-        tag = _TAG(octets, offset)[0]
-        if state.must_hold(consumer):
-            return self._relay.hold(state, link, consumer, tag, offset - start)
-        _SET_TAG(link.scanner.patchable, offset, state.issue(link, tag, consumer, no_ack=consumer.no_ack))
-        turns = state.turns
-        return self._out if turns.occupant is None else turns.destination(link)
-
-    def ack(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
-        state = self._channels.get(channel)
-        if state is None or state.confirms is None or state.muted:
-            return DISCARD
-        confirms = state.confirms
-        if end - start != 21 or octets[start + 19] or not confirms.started or confirms.broadcasts:
-            return None
-        tags = state.links[self._link].confirms.confirmed(_TAG(octets, start + 11)[0], False)
-        if not tags:
-            return DISCARD
-        ((tag, _),) = confirms.settle(tags)
-        _SET_TAG(self._link.scanner.patchable, start + 11, tag)
-        turns = state.turns
-        return self._out if turns.occupant is None else turns.destination(self._link)
-
-    def note_reply_keys(self, octets: bytes) -> None:
-        """Octets of the link, before anything is decided about them."""
-        if PREFIX in octets:
-            self._relay.session.settings.reply_keys.note(octets, self._link.name)
-
-    def began(self, channel: int, content: Content) -> None:
-        """A message of the link is not whole in one chunk."""
-        state = self._channels.get(channel)
-        if state is None or content.destination is DISCARD:
-            return
-        for consumer in state.consumers.values():
-            if consumer.held and consumer.held[-1].octets is content.destination:
-                self._hold_whole(state, consumer.held[-1], content)
-                return
-        state.turns.began(self._link, content, content.destination)
-
-    def _hold_whole(self, state: FanChannel, held: Held, content: Content) -> None:
-        relay = self._relay
-        held.content = content
-
-        def whole() -> None:
-            held.content = None
-            relay.fresh.append(held)
-            relay.session.settle_due = True
-            relay.release(state)
-
-        content.done = whole
-        if held in relay.fresh:
-            relay.fresh.remove(held)
 
 
 def _nothing(state: FanChannel, index: int, frame: bytes) -> None:

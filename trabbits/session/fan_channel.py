@@ -81,6 +81,7 @@ class FanChannel:
         "number",
         "prefetch",
         "recovering",
+        "released",
         "requests",
         "special",
         "turns",
@@ -88,8 +89,17 @@ class FanChannel:
         "unacked",
     )
 
-    def __init__(self, number: int, links: list[Link], out: list[bytes], contended: Callable[[Turns], None]) -> None:
+    def __init__(
+        self,
+        number: int,
+        links: list[Link],
+        out: list[bytes],
+        contended: Callable[[Turns], None],
+        released: Callable[[bytes], None],
+    ) -> None:
         self.number = number
+        #: Told of the method of a delivery that was held and is let go.
+        self.released = released
         self.links = {link: LinkChannel() for link in links}
         self.turns = Turns(out, contended)
         self.requests = Requests()
@@ -186,8 +196,17 @@ class FanChannel:
         first = bytearray(held.octets[0])
         set_delivery_tag(first, held.tag_offset, tag)
         destination = self.turns.destination(PROXY)
-        destination.append(bytes(first))
+        changed = bytes(first)
+        self.released(changed[: int.from_bytes(changed[3:7], "big") + 8])
+        destination.append(changed)
         destination.extend(held.octets[1:])
+
+    def unacknowledged(self, link: Link) -> int:
+        """Deliveries of this link that the client has not settled, held ones included."""
+        held = sum(
+            each.link is link and not consumer.no_ack for consumer in self.consumers.values() for each in consumer.held
+        )
+        return held + sum(entry[0] is link for entry in self.deliveries.outstanding.values())
 
     def held_back_by(self, link: Link) -> bool:
         """Whether held deliveries wait for the rest of a message of this link."""

@@ -103,8 +103,10 @@ class Gets:
         set_message_count(reply, get_ok_message_count_offset(frame, 0), get_ok_message_count(frame, 0) + others)
         set_delivery_tag(reply, _TAG_AT, state.issue(link, _TAG(frame, _TAG_AT)[0], None, no_ack=get.no_ack))
         self._done(state)
+        changed = bytes(reply)
+        self._relay.session.observation.sent_to_client(changed)
         destination = state.turns.destination(link)
-        destination.append(bytes(reply))
+        destination.append(changed)
         return destination
 
     def _ask(self, state: FanChannel) -> None:

@@ -68,7 +68,7 @@ class Publishing:
             state.tx.links.add(link)
         if state.confirms is not None:
             state.links[link].confirms.published(state.confirms.published())
-        link.out.append(frame)
+        link.send(frame)
         return link.out
 
     def _route(self, exchange: bytes, key: bytes) -> str:
@@ -113,9 +113,9 @@ class Publishing:
             self._returned.move_to_end(key)
             if len(self._returned) > REPLY_KEYS_MAX:
                 self._returned.popitem(last=False)
-        destination = Tee([link.out for link in links])
-        destination.append(frame)
-        return destination
+        for link in links:
+            link.send(frame)
+        return Tee([link.out for link in links])
 
     def links_for_reply(self, key: bytes) -> list[Link]:
         """The links that a direct reply-to key may belong to."""
@@ -197,6 +197,7 @@ class Publishing:
             counts[link] += 1
             if min(counts.values()) == before:
                 return DISCARD
+        self._relay.session.observation.sent_to_client(frame)
         destination = state.turns.destination(link)
         destination.append(frame)
         return destination

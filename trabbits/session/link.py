@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from trabbits.session.observation import Observation
 from trabbits.wire.resplit import resplit
 from trabbits.wire.scanner import Destination, Scanner
 
@@ -26,6 +27,7 @@ class Link:
         "index",
         "name",
         "node",
+        "observation",
         "open",
         "out",
         "own_channel",
@@ -42,6 +44,7 @@ class Link:
         own_channel: int,
         client_frame_max: int,
         method: Callable[[Link, int, int, bytes], Destination | None],
+        observation: Observation,
         index: int = 0,
         patching: bool = False,
     ) -> None:
@@ -56,6 +59,7 @@ class Link:
         self.open = True
         #: Why the node takes no publishes (connection.blocked), empty while it does.
         self.blocked = ""
+        self.observation = observation
         #: Octets on their way to the node: whole frames only.
         self.out: list[bytes] = []
         #: Whole frames that belong to trabbits' own conversation with the node (channel 0, own channel).
@@ -68,6 +72,11 @@ class Link:
             lambda index_, channel, frame: method(self, index_, channel, frame),
             patching=patching,
         )
+
+    def send(self, frame: bytes) -> None:
+        """Send the node a frame that does not come from the client as it is, or not by a common route."""
+        self.observation.sent_to_link(self.name, frame)
+        self.out.append(frame)
 
     def take(self) -> bytes:
         """Everything that waits for the node, as one piece; raises `Violation` when a frame cannot be cut."""

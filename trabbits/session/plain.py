@@ -7,14 +7,13 @@ Must not know: several links.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from trabbits.log_ids import LogId
 from trabbits.session.declares import for_upstream, named
 from trabbits.session.link import Link
+from trabbits.session.plain_channel import ChannelState, PlainChannel
 from trabbits.session.probing import as_it_is, flow
 from trabbits.session.relay import channel_not_open, check_channel_open, check_from_client
 from trabbits.wire import constants as amqp
@@ -26,75 +25,121 @@ if TYPE_CHECKING:
     from trabbits.session.session import Session
 
 
-class ChannelState(Enum):
-    """What is known of one channel."""
-
-    OPEN = "open"
-    CLIENT_CLOSING = "the client asked to close it"
-    UPSTREAM_CLOSING = "the upstream closed it"
-
-
 class PlainRelay:
     """The relay of a session with one link."""
 
     def __init__(self, session: Session, link: Link) -> None:
         self._session = session
         self._link = link
-        self._channels: dict[int, ChannelState] = {}
+        self._channels: dict[int, PlainChannel] = {}
         self._to_link = link.out
         self._to_client = session.to_client
         self._rewriter = session.settings.upstreams[link.index].rewriter
         self._probing = session.probing
         self._auto_deletes = session.auto_deletes
-        #: Kept while queues are probed: whose channel.flow is not answered yet, None for the client's.
-        self._flows: dict[int, deque[Callable[[], None] | None]] = {}
 
     def start(self) -> None:
         if self._probing.enabled:
             self._probing.barrier = self._barrier
-        up, down = self._route_up, self._route_down
-        scanner = self._session.client_scanner
-        scanner.carrying = {amqp.BASIC_PUBLISH: up}
-        scanner.bare = {amqp.BASIC_ACK: up, amqp.BASIC_NACK: up, amqp.BASIC_REJECT: up}
-        self._link.scanner.carrying = {amqp.BASIC_DELIVER: down, amqp.BASIC_RETURN: down, amqp.BASIC_GET_OK: down}
-        self._link.scanner.bare = {amqp.BASIC_ACK: down, amqp.BASIC_NACK: down}
+        session, link = self._session, self._link
+        scanner = session.client_scanner
+        scanner.carrying = {amqp.BASIC_PUBLISH: self._publish}
+        scanner.bare = {
+            amqp.BASIC_ACK: self._client_settles,
+            amqp.BASIC_NACK: self._client_settles,
+            amqp.BASIC_REJECT: self._client_rejects,
+        }
+        scanner.observe = session.observation.client_tap(link.name)
+        link.scanner.carrying = {
+            amqp.BASIC_DELIVER: self._deliver,
+            amqp.BASIC_RETURN: self._return,
+            amqp.BASIC_GET_OK: self._get_ok,
+        }
+        link.scanner.bare = {amqp.BASIC_ACK: self._confirm, amqp.BASIC_NACK: self._confirm}
+        link.scanner.observe = session.observation.link_tap(link.name)
 
-    def _route_up(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
-        return self._to_link if channel in self._channels else None
+    # Routes
 
-    def _route_down(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
-        return self._to_client if channel in self._channels else None
+    def _publish(self, octets: bytes, start: int, end: int, number: int) -> Destination | None:
+        channel = self._channels.get(number)
+        if channel is None:
+            return None
+        channel.publishes.issued += 1
+        return self._to_link
+
+    def _client_settles(self, octets: bytes, start: int, end: int, number: int) -> Destination | None:
+        channel = self._channels.get(number)
+        if channel is None or end - start != 21:
+            return None
+        channel.client_settled(octets, start, multiple=bool(octets[start + 19] & 1))
+        return self._to_link
+
+    def _client_rejects(self, octets: bytes, start: int, end: int, number: int) -> Destination | None:
+        channel = self._channels.get(number)
+        if channel is None or end - start != 21:
+            return None
+        channel.client_settled(octets, start, multiple=False)
+        return self._to_link
+
+    def _deliver(self, octets: bytes, start: int, end: int, number: int) -> Destination | None:
+        channel = self._channels.get(number)
+        if channel is None:
+            return None
+        channel.deliveries.issued += 1
+        if channel.mixed:
+            channel.delivered(octets[start + 12 : start + 12 + octets[start + 11]])
+        return self._to_client
+
+    def _get_ok(self, octets: bytes, start: int, end: int, number: int) -> Destination | None:
+        channel = self._channels.get(number)
+        if channel is None:
+            return None
+        channel.got()
+        return self._to_client
+
+    def _return(self, octets: bytes, start: int, end: int, number: int) -> Destination | None:
+        return self._to_client if number in self._channels else None
+
+    def _confirm(self, octets: bytes, start: int, end: int, number: int) -> Destination | None:
+        channel = self._channels.get(number)
+        if channel is None or end - start != 21:
+            return None
+        channel.confirmed(octets, start)
+        return self._to_client
+
+    # Everything else
 
     def client_method(self, index: int, channel: int, frame: bytes) -> Destination | None:
-        state = self._channels.get(channel)
+        known = self._channels.get(channel)
         if index == amqp.CHANNEL_OPEN:
-            already = state is ChannelState.OPEN
+            already = known is not None and known.state is ChannelState.OPEN
             check_channel_open(channel, self._session.channel_max, already=already)
-            self._channels[channel] = ChannelState.OPEN
-            self._flows[channel] = deque()
+            self._channels[channel] = PlainChannel()
             if self._auto_deletes is not None:
                 self._auto_deletes.opened(channel)
-        elif state is None:
+        elif known is None:
             raise channel_not_open(index, channel)
         elif index == amqp.CHANNEL_CLOSE:
-            self._channels[channel] = ChannelState.CLIENT_CLOSING
+            known.state = ChannelState.CLIENT_CLOSING
         elif index == amqp.CHANNEL_CLOSE_OK:
-            if state is ChannelState.UPSTREAM_CLOSING:
+            if known.state is ChannelState.UPSTREAM_CLOSING:
                 del self._channels[channel]
         elif index == amqp.QUEUE_DECLARE:
-            return self._declare(channel, frame, probed=state is ChannelState.OPEN)
+            return self._declare(channel, frame, probed=known.state is ChannelState.OPEN)
         else:
             check_from_client(index)
+            known.client_method(index, frame)
             if index == amqp.QUEUE_DELETE and self._auto_deletes is not None:
                 self._auto_deletes.deletes(channel, frame, (self._link,))
             elif index == amqp.CHANNEL_FLOW and self._probing.enabled:
-                self._flows[channel].append(None)
-        self._to_link.append(frame)
+                known.flows.append(None)
+        self._link.send(frame)
         return self._to_link
 
     def link_method(self, link: Link, index: int, channel: int, frame: bytes) -> Destination | None:
-        if index == amqp.CHANNEL_FLOW_OK and self._flows.get(channel):
-            passed = self._flows[channel].popleft()
+        known = self._channels.get(channel)
+        if index == amqp.CHANNEL_FLOW_OK and known is not None and known.flows:
+            passed = known.flows.popleft()
             if passed is not None:
                 passed()
                 return DISCARD
@@ -104,10 +149,13 @@ class PlainRelay:
             self._session.log(
                 LogId.CHANNEL_CLOSED_BY_UPSTREAM, upstream=link.name, channel=channel, code=code, text=text
             )
-            self._channels[channel] = ChannelState.UPSTREAM_CLOSING
-        elif index == amqp.CHANNEL_CLOSE_OK and self._channels.get(channel) is ChannelState.CLIENT_CLOSING:
-            del self._channels[channel]
-        self._to_client.append(frame)
+            known = self._channels.setdefault(channel, PlainChannel())
+            known.state = ChannelState.UPSTREAM_CLOSING
+        elif known is not None:
+            if index == amqp.CHANNEL_CLOSE_OK and known.state is ChannelState.CLIENT_CLOSING:
+                del self._channels[channel]
+            known.link_method(index, frame)
+        self._session.send(frame)
         return self._to_client
 
     def _declare(self, channel: int, frame: bytes, *, probed: bool) -> Destination:
@@ -122,19 +170,33 @@ class PlainRelay:
             frame = for_upstream(channel, original, wish, frame, self._rewriter)
         if self._auto_deletes is not None:
             self._auto_deletes.declares(channel, wish, {self._link: frame})
-        self._to_link.append(frame)
+        self._link.send(frame)
         return self._to_link
 
     def _barrier(self, channel: int, link: Link, passed: Callable[[], None]) -> None:
-        self._flows[channel].append(passed)
-        self._to_link.append(flow(channel))
+        self._channels[channel].flows.append(passed)
+        self._link.send(flow(channel))
 
     def channels_at(self, link: Link) -> list[tuple[int, bool]]:
         return [
-            (channel, state is ChannelState.CLIENT_CLOSING)
-            for channel, state in self._channels.items()
-            if state is not ChannelState.UPSTREAM_CLOSING
+            (number, channel.state is ChannelState.CLIENT_CLOSING)
+            for number, channel in self._channels.items()
+            if channel.state is not ChannelState.UPSTREAM_CLOSING
         ]
+
+    @property
+    def channel_count(self) -> int:
+        return sum(channel.state is ChannelState.OPEN for channel in self._channels.values())
+
+    @property
+    def consumer_count(self) -> int:
+        return sum(len(channel.consumers) for channel in self._channels.values())
+
+    def unacknowledged(self, link: Link) -> int:
+        return sum(channel.unacknowledged for channel in self._channels.values())
+
+    def unconfirmed(self, link: Link) -> int:
+        return sum(channel.unconfirmed for channel in self._channels.values())
 
     def messages_counted(self, token: int, count: int) -> None:
         """Never asked for here."""

@@ -30,6 +30,20 @@ class Relay(Protocol):
     def link_method(self, link: Link, index: int, channel: int, frame: bytes) -> Destination | None:
         """A method of an upstream that no route took."""
 
+    @property
+    def channel_count(self) -> int:
+        """The client's open channels."""
+
+    @property
+    def consumer_count(self) -> int:
+        """The client's consumers."""
+
+    def unacknowledged(self, link: Link) -> int:
+        """Deliveries of a link that the client has not settled."""
+
+    def unconfirmed(self, link: Link) -> int:
+        """Publishes that a link has not confirmed."""
+
     def channels_at(self, link: Link) -> list[tuple[int, bool]]:
         """The channels that are open at a link, each with whether it was asked to close."""
 

@@ -28,6 +28,7 @@ from trabbits.session.ending import Ending
 from trabbits.session.fan import FanRelay
 from trabbits.session.handshake import Handshake, State
 from trabbits.session.link import Link
+from trabbits.session.observation import Observation
 from trabbits.session.opening import Opening, unavailable
 from trabbits.session.phase import BEFORE_OPEN, ENDING, Phase
 from trabbits.session.plain import PlainRelay
@@ -36,6 +37,7 @@ from trabbits.session.relay import Relay
 from trabbits.session.secrets import SecretUpdates
 from trabbits.session.settings import SessionSettings
 from trabbits.session.timers import Supervision
+from trabbits.session.visible import Visible
 from trabbits.wire import constants as amqp
 from trabbits.wire.encode import empty_method, method_frame
 from trabbits.wire.errors import Violation
@@ -46,19 +48,29 @@ from trabbits.wire.scanner import STALL, Destination, Scanner
 _HANDSHAKE_FRAME_MAX = 65536
 
 
-class Session:
+class Session(Visible):
     """One client and its links.
 
     `address` is the client's, for people and for the upstreams.  `log` takes an entry of the catalogue and its
-    fields.  Every public method but the properties is an event.
+    fields.  `clock` gives seconds since the epoch, for onlookers only.  Every public method but `send` and what is in
+    `Visible` is an event.
     """
 
-    def __init__(self, id: str, address: str, settings: SessionSettings, log: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        id: str,
+        address: str,
+        settings: SessionSettings,
+        log: Callable[..., None],
+        clock: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self.id = id
         self.address = address
         self.settings = settings
         self.log = log
         self.phase = Phase.HANDSHAKE
+        #: What onlookers may see of the methods.
+        self.observation = Observation(clock)
         #: Whole frames on their way to the client.
         self.to_client: list[bytes] = []
         self.actions: list[Action] = []
@@ -70,18 +82,20 @@ class Session:
         #: Something waits for `Relay.settle`.
         self.settle_due = False
         self.client_scanner = Scanner(min(settings.frame_max, _HANDSHAKE_FRAME_MAX), self._client_method)
-        self._handshake = Handshake(settings, self.to_client.append)
-        self._opening = Opening(self, self._handshake, self._open)
+        self.handshake = Handshake(settings, self.send)
+        self._opening = Opening(self, self.handshake, self._open)
         self.probing = Probing(self)
         #: None where no upstream wants it.
         self.auto_deletes = AutoDeletes(self) if any(each.emulate_auto_delete for each in settings.upstreams) else None
         #: What takes the client's octets now.
         self.feed: Callable[[bytes], None] = self._opening.header_octets
         self.ending = Ending(self)
-        self._relay: Relay | None = None
+        self.relay: Relay | None = None
         self._heard = True
         self._supervision = Supervision()
         self._secrets = SecretUpdates()
+        #: Whether it ended, and not because the client closed its connection.
+        self.ended_badly = False
         #: Whether the client's transport is gone.
         self.client_gone = False
 
@@ -93,37 +107,26 @@ class Session:
     @property
     def spoken(self) -> bool:
         """Whether the client has shown that it speaks AMQP, so that it understands connection.close."""
-        return self._handshake.state is not State.HEADER
+        return self.handshake.state is not State.HEADER
 
     @property
     def channel_max(self) -> int:
         """The highest channel number the client may use: never one that is trabbits' own on a link."""
-        return min([self._handshake.agreement.channel_max, *(link.own_channel - 1 for link in self.links)])
-
-    @property
-    def client_capabilities(self) -> dict[str, Any]:
-        """What the client said it understands."""
-        return self._handshake.client_capabilities
-
-    @property
-    def user(self) -> str:
-        """The user name the client gave, empty before it did."""
-        credentials = self._handshake.credentials
-        return credentials.username if credentials else ""
-
-    @property
-    def virtual_host(self) -> str:
-        """The virtual host the client asked for, empty before it did."""
-        return self._handshake.virtual_host
+        return min([self.handshake.agreement.channel_max, *(link.own_channel - 1 for link in self.links)])
 
     @property
     def finished(self) -> bool:
         """Whether nothing of the session is left: the client is gone and so is every link."""
         return self.client_gone and not any(link.open for link in self.links)
 
+    def send(self, frame: bytes) -> None:
+        """Send the client a frame that trabbits makes, behind everything else."""
+        self.observation.sent_to_client(frame)
+        self.to_client.append(frame)
+
     def channels_at(self, link: Link) -> list[tuple[int, bool]]:
         """The client's channels that are open at a link, each with whether it was asked to close."""
-        return self._relay.channels_at(link) if self._relay is not None else []
+        return self.relay.channels_at(link) if self.relay is not None else []
 
     # Events of the client
 
@@ -190,8 +193,9 @@ class Session:
             node,
             frame_max=frame_max,
             own_channel=own_channel,
-            client_frame_max=self._handshake.agreement.frame_max,
+            client_frame_max=self.handshake.agreement.frame_max,
             method=self._link_method,
+            observation=self.observation,
             index=index,
             patching=len(self.settings.upstreams) > 1,
         )
@@ -268,8 +272,8 @@ class Session:
 
     def messages_counted(self, token: int, count: int) -> None:
         """The answer to `CountMessages`."""
-        if self.phase is Phase.RUNNING and self._relay is not None:
-            relay = self._relay
+        if self.phase is Phase.RUNNING and self.relay is not None:
+            relay = self.relay
             self._guarded(lambda: relay.messages_counted(token, count))
 
     def queue_probed(self, token: int, exists: bool, failure: str = "") -> None:
@@ -286,7 +290,7 @@ class Session:
         """A node took the new secret."""
         for _ in range(self._secrets.taken(link)):
             if self.phase is Phase.RUNNING:
-                self.to_client.append(empty_method(0, amqp.CONNECTION_UPDATE_SECRET_OK))
+                self.send(empty_method(0, amqp.CONNECTION_UPDATE_SECRET_OK))
 
     def awaits_secret(self, link: Link) -> bool:
         """Whether a link has a new secret to take."""
@@ -303,13 +307,20 @@ class Session:
     # Channel 0 and the phases
 
     def _client_method(self, index: int, channel: int, frame: bytes) -> Destination | None:
+        self.observation.taken_from_client(index, frame)
+        destination = self._client_acts(index, channel, frame)
+        if destination is STALL:
+            self.observation.put_back(index)
+        return destination
+
+    def _client_acts(self, index: int, channel: int, frame: bytes) -> Destination | None:
         if self.phase is Phase.AUTHENTICATING and not (channel == 0 and index == amqp.CONNECTION_CLOSE):
             # It is judged by what is expected after tune.
             return STALL
         if channel == 0:
             return self._control_method(index, frame)
-        if self.phase is Phase.RUNNING and self._relay is not None:
-            return self._relay.client_method(index, channel, frame)
+        if self.phase is Phase.RUNNING and self.relay is not None:
+            return self.relay.client_method(index, channel, frame)
         if self.phase is Phase.CONNECTING:
             return STALL
         raise Violation(
@@ -342,12 +353,12 @@ class Session:
         self.phase = Phase.RUNNING
         self.links.sort(key=lambda link: link.index)
         if len(self.settings.upstreams) == 1:
-            self._relay = PlainRelay(self, self.links[0])
+            self.relay = PlainRelay(self, self.links[0])
         else:
             self.client_scanner.patching = True
-            self._relay = FanRelay(self)
-        self._relay.start()
-        self.to_client.append(method_frame(0, commands.Connection.OpenOk()))
+            self.relay = FanRelay(self)
+        self.relay.start()
+        self.send(method_frame(0, commands.Connection.OpenOk()))
         self.log(
             LogId.CLIENT_OPENED,
             user=self.user,
@@ -359,19 +370,22 @@ class Session:
         self.scan_on()
 
     def _link_method(self, link: Link, index: int, channel: int, frame: bytes) -> Destination | None:
+        if channel != link.own_channel:
+            self.observation.taken_from_link(link.name, index, frame)
         if channel in (0, link.own_channel):
             link.control.append(frame)
             return link.control
         if self.auto_deletes is not None:
             self.auto_deletes.answered(link, index, channel, frame)
-        if self.phase is Phase.RUNNING and self._relay is not None:
-            return self._relay.link_method(link, index, channel, frame)
+        if self.phase is Phase.RUNNING and self.relay is not None:
+            return self.relay.link_method(link, index, channel, frame)
         self.ending.clean_up.link_method(link, index, channel)
         return None
 
     def _tell_blocked(self, notice: list[bytes]) -> None:
         if self.phase is Phase.RUNNING and self.client_capabilities.get("connection.blocked"):
-            self.to_client += notice
+            for frame in notice:
+                self.send(frame)
 
     def scan_on(self) -> None:
         """Take up what the client sent too early."""
@@ -381,8 +395,8 @@ class Session:
 
     def _settle(self) -> None:
         self.settle_due = False
-        if self.phase is Phase.RUNNING and self._relay is not None:
-            self._guarded(self._relay.settle)
+        if self.phase is Phase.RUNNING and self.relay is not None:
+            self._guarded(self.relay.settle)
 
     def _guarded(self, step: Callable[[], None]) -> None:
         """Do something that may scan the client's octets, outside `client_received`."""
@@ -396,11 +410,11 @@ class Session:
     # Timers
 
     def _heartbeat(self) -> None:
-        interval = self._handshake.agreement.heartbeat
+        interval = self.handshake.agreement.heartbeat
         heard, self._heard = self._heard, False
         if not self._supervision.half_an_interval_passed(heard=heard, reading=self.client_reading):
             self.log(LogId.HEARTBEAT_MISSED, peer="client", seconds=2 * interval)
             self.ending.abort()
             return
-        self.to_client.append(amqp.HEARTBEAT_FRAME)
+        self.send(amqp.HEARTBEAT_FRAME)
         self.actions.append(SetTimer(timers.HEARTBEAT, interval / 2))

@@ -55,6 +55,9 @@ class Destination(Protocol):
 
 Route = Callable[[bytes, int, int, int], "Destination | None"]
 
+#: One common method in a chunk: start, end, class and method id, destination.
+Mark = tuple[int, int, int, Destination]
+
 #: The destination of frames that nobody shall see.
 DISCARD: Final[Destination] = deque(maxlen=0)
 
@@ -108,8 +111,10 @@ class Scanner:
         "began",
         "carrying",
         "contents",
+        "forwarded",
         "frames",
         "method",
+        "observe",
         "patchable",
         "patching",
         "stalled",
@@ -133,11 +138,15 @@ class Scanner:
         self.began: Callable[[int, Content], None] | None = None
         #: Called with the octets of each walk before it begins.
         self.watch: Callable[[bytes], None] | None = None
+        #: Called with the octets of a walk, what went out of them and the marks of the common methods among them.
+        self.observe: Callable[[bytes, Any, list[Mark]], None] | None = None
         self.contents: dict[int, Content] = {}
         self.patching = patching
         self.patchable: bytearray = bytearray()
         #: Frames seen so far.
         self.frames = 0
+        #: Frames among them that went on by themselves, as what a route or ``method`` answered.
+        self.forwarded = 0
 
     @property
     def frame_max(self) -> int:
@@ -224,6 +233,9 @@ class Scanner:
         end = len(octets)
         pos = run = start
         frames = 0
+        own = 0
+        marks: list[Mark] = []
+        mark = marks.append
         to: Destination = DISCARD
         need = 7
         try:
@@ -252,6 +264,7 @@ class Scanner:
                     destination: Destination | None
                     route = carrying(index)
                     if route is not None and (destination := route(octets, pos, after, channel)) is not None:
+                        mark((pos, after, index, destination))
                         if destination is not to:
                             if pos > run:
                                 to.append(out[run:pos])
@@ -285,6 +298,7 @@ class Scanner:
                         continue
                     route = bare(index)
                     if route is not None and (destination := route(octets, pos, after, channel)) is not None:
+                        mark((pos, after, index, destination))
                         if destination is not to:
                             if pos > run:
                                 to.append(out[run:pos])
@@ -295,6 +309,11 @@ class Scanner:
                     if pos > run:
                         to.append(out[run:pos])
                         run = pos
+                    if marks:
+                        if self.observe is not None:
+                            self.observe(octets, out, marks)
+                        marks = []
+                        mark = marks.append
                     if size < 4:
                         raise Violation(FRAME_ERROR, f"method frame of {size} octets has no method id", channel=channel)
                     destination = self.method(index, channel, octets[pos:after])
@@ -302,6 +321,7 @@ class Scanner:
                         self.stalled = True
                         frames -= 1
                         break
+                    own += 1
                     run = pos = after
                     to = DISCARD
                     if self._stopped:
@@ -314,6 +334,8 @@ class Scanner:
 
                 elif kind == FRAME_HEADER or kind == FRAME_BODY:  # noqa: PLR1714, SIM109 - faster than a tuple
                     content = contents.get(channel)
+                    if content is not None and content.destination is DISCARD:
+                        own += 1
                     if content is None or (content.left < 0) != (kind == FRAME_HEADER):
                         raise content_out_of_order(channel, kind, None if content is None else content.left)
                     if content.destination is not to:
@@ -338,6 +360,7 @@ class Scanner:
 
                 else:
                     self._check_head(kind, channel, size)  # a heartbeat, or it raises
+                    own += 1
                     if pos > run:
                         to.append(out[run:pos])
                     run = pos = after
@@ -348,6 +371,9 @@ class Scanner:
             raise
         finally:
             self.frames += frames
+            self.forwarded += frames - own
+            if marks and self.observe is not None:
+                self.observe(octets, out, marks)
             if pos > run:
                 whole = run == 0 and pos == end
                 to.append(octets if whole and not self.patching else out[run:pos])
