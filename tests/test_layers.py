@@ -27,6 +27,7 @@ LAYERS = [
     "plugins",  # the built-in ones
     "config",
     "logs",
+    "durations",  # plain counts of times
     "systemd",  # notifications and inherited sockets
     "transport",
     "reactor",  # Twisted's, for many small events; knows nothing of trabbits

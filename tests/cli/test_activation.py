@@ -67,7 +67,8 @@ class Systemd:
     def end(self) -> None:
         for service in self.services:
             service.kill()
-            service.communicate()
+            if service.stderr is not None and not service.stderr.closed:
+                print(f"--- log of process {service.pid} ---\n{service.communicate()[1].decode()}")
         self.listening.close()
         self.notifications.close()
 
@@ -118,6 +119,7 @@ def test_nobody_is_refused_during_a_restart(systemd: Systemd) -> None:
     assert service.wait(30) == 0
     with systemd.client() as client:
         systemd.start()
+        systemd.heard("READY")
         shakes_hands(client)
 
 

@@ -21,6 +21,7 @@ from trabbits.config import ConfigError, Loaded, Problem, validate_config
 from trabbits.log_ids import LogId
 from trabbits.service import Options, ProxyService, Reloaded, ReloadImpossible, read_config
 from trabbits.service import proxy as proxy_module
+from trabbits.service.health import HealthService
 from trabbits.service.reloading import LOAD_TIMEOUT, Reloads, in_thread
 
 UPDATED = (320, "CONNECTION_FORCED - Configuration updated, please reconnect")
@@ -140,6 +141,18 @@ def test_a_bad_file_changes_nothing_and_says_why(running: Running, events: Event
     running.path.unlink()
     with pytest.raises(ConfigError, match="cannot be read"):
         running.reload()
+
+
+def test_health_checks_follow(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are told of every change, when everything else is in place."""
+    told: list[list[str]] = []
+    monkeypatch.setattr(HealthService, "refresh", lambda service: told.append(list(running.proxy.upstreams)))
+    running.write(upstreams=[{"name": "b", "address": "localhost:2"}])
+    running.reload()
+    running.reload()
+    running.write()
+    running.reload()
+    assert told == [["b"], ["a"]]
 
 
 @pytest.mark.parametrize("builder", ["session_settings", "build_upstreams"])

@@ -1,6 +1,7 @@
-"""Health checks as a service: they begin when the reactor runs and are gone when the service has stopped.
+"""The health checks of nodes as part of the service tree.
 
-Lives here: `HealthService`.  Must not know: what a check does (``trabbits.upstream.health``).
+Lives here: when they begin, follow the configuration, and end.  Must not know: how a node is checked
+(``trabbits.upstream.health``).
 """
 
 # mypy: disallow-untyped-calls=False
@@ -20,30 +21,39 @@ from trabbits.config import Config
 if TYPE_CHECKING:
     from trabbits.upstream.status import NodeTable
 
+#: Seconds that the connections of checks may take to be gone.
+STOP_TIMEOUT = 2.0
+
 
 class HealthService(Service):
-    """Checks the nodes of `table` as `config` says at the moment.  Call `refresh` when both have changed."""
+    """Checks the nodes of `table` as `config` says, from the moment in which the reactor runs.
+
+    The checks go on while clients are leaving.
+    """
 
     name = "health checks"
 
     def __init__(self, table: NodeTable, config: Callable[[], Config], reactor: Any) -> None:
-        # Late: reading a configuration needs no txamqp.
         from trabbits.upstream.health import HealthWatch
 
-        self._config = config
         self._watch = HealthWatch(table, reactor)
+        self._config = config
         self._reactor = reactor
+        self._begun = False
 
     def startService(self) -> None:
         super().startService()
-        self._reactor.callWhenRunning(self.refresh)
-
-    def refresh(self) -> None:
-        """Check what is configured now; checks of unchanged upstreams just go on."""
-        if self.running:
-            self._watch.apply(health_policies(self._config()))
+        self._reactor.callWhenRunning(self._begin)
 
     def stopService(self) -> Deferred[None]:
-        """Fires when no connection of a check is left."""
         super().stopService()
-        return self._watch.stop()
+        return self._watch.stop().addTimeout(STOP_TIMEOUT, self._reactor)
+
+    def refresh(self) -> None:
+        """The configuration changed; checks of nodes that it leaves as they are just go on."""
+        if self._begun and self.running:
+            self._watch.apply(health_policies(self._config()))
+
+    def _begin(self) -> None:
+        self._begun = True
+        self.refresh()

@@ -58,6 +58,7 @@ def make_service(
 
     proxy = ProxyService(loaded.config, reactor)
     factory = ClientFactory(lambda: proxy.settings, lambda: proxy.upstreams, reactor)
+    proxy.addService(SignalsService(proxy, reactor))
     proxy.assemble(options, factory, environment)
     _log(LogId.CONFIG_LOADED, path=loaded.source, upstreams=_named(loaded.config), hash=proxy.settings.config_hash)
     _log_warnings(loaded)
@@ -99,7 +100,6 @@ class ProxyService(MultiService):
         self._sessions = SessionsService(factory, lambda: self.config, self._reactor)
         if options.config is not None:
             self._reloads = Reloads(lambda: read_config(options), self.apply, options.config, self._reactor)
-        self.addService(SignalsService(self, self._reactor))
         self.addService(self._notifications)
         if options.pid_file:
             self._pid_file = PidFileService(Path(options.pid_file))
@@ -144,11 +144,13 @@ class ProxyService(MultiService):
 
         Fails with `ConfigError`, `ReloadImpossible`, or whatever kept the configuration from being applied.
         """
+        self._notifications.reloading()
         if self._reloads is None:
             _log(LogId.RELOAD_IMPOSSIBLE)
-            return fail(ReloadImpossible("there is no configuration file"))
-        self._notifications.reloading()
-        return self._reloads.reload().addBoth(self._reload_over)
+            reloading: Deferred[Reloaded] = fail(ReloadImpossible("there is no configuration file"))
+        else:
+            reloading = self._reloads.reload()
+        return reloading.addBoth(self._reload_over)
 
     def apply(self, loaded: Loaded) -> Reloaded:
         """Change to another configuration: at once and completely, or not at all if that raises.

@@ -17,6 +17,8 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorNotRunning
 
+Handler = Callable[[int, FrameType | None], None]
+
 
 class Proxy(Protocol):
     """What signals are about."""
@@ -31,7 +33,7 @@ class Proxy(Protocol):
 
 
 class SignalsService(Service):
-    """Takes over signals for good.
+    """Takes over signals until it is stopped, last of all services; SIGHUP for good.
 
     SIGHUP as early as possible: its default is to end the process, and it may come before the reactor runs.  The
     others once it runs, because Twisted sets its own then, which leave no way to hear of a second signal.
@@ -39,10 +41,12 @@ class SignalsService(Service):
 
     name = "signals"
 
-    def __init__(self, proxy: Proxy, reactor: Any) -> None:
+    def __init__(self, proxy: Proxy, reactor: Any, install: Callable[[int, Any], Any] = signal.signal) -> None:
         self._proxy = proxy
+        self._set = install
         self._reactor = reactor
         self._told_to_stop = False
+        self._before: dict[int, Any] = {}
 
     def privilegedStartService(self) -> None:
         self._install(signal.SIGHUP, self._reload)
@@ -51,16 +55,22 @@ class SignalsService(Service):
         super().startService()
         self._reactor.callWhenRunning(self._take_over)
 
+    def stopService(self) -> None:
+        super().stopService()
+        before, self._before = self._before, {}
+        for number, handler in before.items():
+            self._set(number, handler)
+
     def _take_over(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._install(number, self._stop_or_abort)
+            self._before[number] = self._install(number, self._stop_or_abort)
 
-    def _install(self, number: int, action: Callable[[], None]) -> None:
+    def _install(self, number: int, action: Callable[[], None]) -> Any:
         def on_signal(number: int, frame: FrameType | None) -> None:
             # Signals interrupt anything; the reactor's own thread is the place to act.
             self._reactor.callFromThread(action)
 
-        signal.signal(number, on_signal)
+        return self._set(number, on_signal)
 
     def _reload(self) -> None:
         if self._proxy.running:
