@@ -230,6 +230,16 @@ def test_nor_can_one_that_is_lost_meanwhile(opened: Opening) -> None:
     play.skip()
 
 
+def test_one_that_breaks_the_protocol_meanwhile_is_closed(opened: Opening) -> None:
+    play = emulating(opened, "a")
+    declare(play, "q")
+    leave(play)
+    play.skip()
+    play.link("a", b"\x09" * 8)
+    play.expect_actions("CancelTimer clean-up", "CancelTimer clean-up again", "CloseLink a")
+    play.expect_log(LogId.QUEUE_NOT_DELETED, LogId.LINK_VIOLATION)
+
+
 def test_nor_one_that_broke_the_protocol(opened: Opening) -> None:
     play = emulating(opened, "a")
     declare(play, "q")

@@ -103,6 +103,8 @@ MOODS: dict[str, dict[str, bytes | str | None]] = {
     "unreachable": {},
     "silent": {"ProtocolHeader": None},
     "hangs up": {"ProtocolHeader": "hang up"},
+    "silent at start-ok": {"Connection.StartOk": None},
+    "hangs up at start-ok": {"Connection.StartOk": "hang up"},
     "denies the user": {"Connection.StartOk": close(403, "ACCESS_REFUSED - no")},
     "is stopping": {"Connection.StartOk": close(320, "CONNECTION_FORCED - node is stopping")},
     "silent at open": {"Connection.Open": None},

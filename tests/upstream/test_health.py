@@ -159,7 +159,7 @@ def test_what_is_configured_wrongly_is_said(mood: str, words: str) -> None:
 
 def test_a_check_that_succeeds_ends_a_suspicion() -> None:
     stage = Stage(a="works")
-    stage.status("a").failed_client("no", 60)
+    stage.status("a").attempt_failed("no", 60)
     stage.pass_time(10.5)
     assert not stage.status("a").suspect
     stage.stop()

@@ -35,6 +35,20 @@ def test_count_messages_opens_the_own_channel_once() -> None:
     assert len(scripted.clock.getDelayedCalls()) == 2, "only the heartbeats' timers remain"
 
 
+def test_consumers_are_counted_by_a_passive_declare() -> None:
+    scripted = ScriptedLink(heartbeat=0).open(heartbeat=0)
+    scripted.attach()
+    counted = outcome(scripted.link.count_consumers("q", 5))
+    missing = outcome(scripted.link.count_consumers("missing", 5))
+    scripted.feed(OPENED, method(commands.Queue.DeclareOk("q", 5, 2), OWN))
+    assert counted == [2]
+    asked = [frame for _, frame in scripted.sent() if isinstance(frame, commands.Queue.Declare)]
+    assert [(declare.queue, declare.passive) for declare in asked] == [("q", True), ("missing", True)]
+    scripted.feed(method(commands.Channel.Close(404, "NOT_FOUND - no queue", 50, 10), OWN))
+    assert isinstance(missing[0], RequestRefused)
+    assert scripted.clock.getDelayedCalls() == []
+
+
 def test_a_channel_error_fails_the_request_and_the_next_reopens() -> None:
     scripted = ScriptedLink().open()
     receiver = scripted.attach()

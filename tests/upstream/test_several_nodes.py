@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.error import ConnectionLost
 
 from tests.upstream.network import MOODS, TIMEOUT, Network, at
 from tests.upstream.scripted import LOGIN, VIRTUAL_HOST, outcome
@@ -184,6 +185,25 @@ def test_a_lost_link_is_a_sign() -> None:
     assert at(upstream, host).passive_signs == 1
 
 
+def test_a_node_that_hangs_up_on_what_the_client_said_is_not_blamed() -> None:
+    """RabbitMQ does that when a start-ok is too large or malformed; the next node is tried all the same."""
+    network = Network(a="hangs up at start-ok", b="works")
+    upstream = network.upstream()
+    at(upstream, "b").links = 1
+    assert network.open(upstream).node == "b:5672"
+    assert network.logged() == ["LINK_RETRIED a:5672"]
+    assert not at(upstream, "a").suspect
+    assert at(upstream, "a").connection_errors == 1
+
+
+def test_one_that_is_silent_then_is() -> None:
+    network = Network(a="silent at start-ok", b="works")
+    upstream = network.upstream()
+    at(upstream, "b").links = 1
+    assert network.open(upstream).node == "b:5672"
+    assert at(upstream, "a").suspect
+
+
 @pytest.mark.parametrize("end", ["close", "abort", "closed by the node"])
 def test_a_link_that_ends_in_an_orderly_way_is_no_sign(end: str) -> None:
     network = Network(a="works")
@@ -291,7 +311,7 @@ def test_an_optional_upstream_without_a_usable_node_fails_at_once() -> None:
 def test_an_optional_upstream_tries_only_nodes_that_nothing_speaks_against() -> None:
     network = Network(a="refuses", b="silent")
     upstream = network.upstream(required=False)
-    at(upstream, "b").failed_client("no answer", 60)
+    at(upstream, "b").attempt_failed("no answer", 60)
     network.logged()
     error = network.open(upstream)
     assert network.seconds() < 1
@@ -299,6 +319,28 @@ def test_an_optional_upstream_tries_only_nodes_that_nothing_speaks_against() -> 
     assert "a:5672 refused the TCP connection" in error.text
     assert "b:5672: no answer (suspect, not tried)" in error.text
     assert network.logged() == ["NODE_SUSPECT a:5672"]
+
+
+def test_a_lost_link_keeps_nobody_from_an_optional_upstream() -> None:
+    """One client that makes its broker hang up must not detach the upstream from all others."""
+    network = Network(a="works")
+    upstream = network.upstream(required=False)
+    network.open(upstream)
+    network.connections[0].lose(ConnectionLost())
+    assert at(upstream, "a").suspect
+    assert network.open(upstream).node == "a:5672"
+    assert not at(upstream, "a").suspect
+
+
+def test_nor_does_one_that_was_lost_after_an_attempt_failed_long_ago() -> None:
+    network = Network(a="works")
+    upstream = network.upstream(required=False, suspicion=20.0)
+    link = network.open(upstream)
+    at(upstream, "a").attempt_failed("no answer", 20)
+    assert isinstance(network.open(upstream), LinkUnreachable)
+    network.pass_time(21, step=1)
+    network.connections[0].lose(ConnectionLost())
+    assert network.open(upstream).node == link.node
 
 
 def test_an_isolated_node_of_an_optional_upstream_is_not_tried() -> None:

@@ -65,9 +65,9 @@ def test_failures_in_a_row_isolate_and_one_success_recovers() -> None:
 def test_a_suspicion_is_logged_once_and_passes() -> None:
     clock, notes = Clock(), Notes()
     status = status_of(clock, notes)
-    status.failed_client("no", 10)
+    status.attempt_failed("no", 10)
     clock.advance(5)
-    status.failed_client("no", 10)
+    status.attempt_failed("no", 10)
     assert notes.taken() == [LogId.NODE_SUSPECT]
     clock.advance(9.9)
     assert status.suspect
@@ -77,7 +77,7 @@ def test_a_suspicion_is_logged_once_and_passes() -> None:
     status.worked()
     status.worked()
     assert notes.taken() == [LogId.NODE_TRUSTED]
-    status.failed_client("no", 10)
+    status.attempt_failed("no", 10)
     assert notes.taken() == [LogId.NODE_SUSPECT]
     assert status.passive_signs == 3
 
@@ -85,7 +85,7 @@ def test_a_suspicion_is_logged_once_and_passes() -> None:
 def test_a_health_check_that_succeeds_ends_the_suspicion() -> None:
     notes = Notes()
     status = status_of(Clock(), notes)
-    status.failed_client("no", 10)
+    status.attempt_failed("no", 10)
     status.check_succeeded()
     assert status.usable
     assert notes.taken() == [LogId.NODE_SUSPECT, LogId.NODE_TRUSTED]
@@ -94,7 +94,7 @@ def test_a_health_check_that_succeeds_ends_the_suspicion() -> None:
 def test_a_health_check_that_fails_does_not_make_it_longer() -> None:
     clock = Clock()
     status = status_of(clock)
-    status.failed_client("no", 10)
+    status.attempt_failed("no", 10)
     status.check_failed("no", 3)
     clock.advance(11)
     assert status.usable
@@ -103,7 +103,7 @@ def test_a_health_check_that_fails_does_not_make_it_longer() -> None:
 def test_one_attempt_renews_a_suspicion_that_is_over() -> None:
     clock = Clock()
     status = status_of(clock)
-    status.failed_client("no", 10)
+    status.attempt_failed("no", 10)
     clock.advance(11)
     assert status.usable
     status.attempt_begins(3)
@@ -121,6 +121,14 @@ def test_an_attempt_at_a_trusted_node_makes_no_suspicion() -> None:
     status.link_gone()
     assert (status.links, status.connection_errors, status.passive_signs) == (0, 1, 1)
     assert len(status.last_error) <= 500
+
+
+def test_an_attempt_that_ended_for_whatever_reason_leaves_it_to_the_next() -> None:
+    status = status_of(Clock())
+    status.attempt_failed("no", 10)
+    status.attempt_ended("who knows")
+    assert status.usable
+    assert (status.passive_signs, status.connection_errors, status.last_error) == (1, 2, "who knows")
 
 
 def test_an_isolation_ends_with_the_checks() -> None:

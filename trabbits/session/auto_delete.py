@@ -29,7 +29,7 @@ REMEMBERED_MAX: Final = 10_000
 class _AtLink:
     """What concerns one link."""
 
-    __slots__ = ("declares", "deletes", "queues")
+    __slots__ = ("declares", "deletes", "queues", "unproven")
 
     def __init__(self) -> None:
         self.queues: dict[bytes, None] = {}
@@ -37,6 +37,19 @@ class _AtLink:
         self.declares: Counter[tuple[int, bytes]] = Counter()
         #: Channel -> the queues of the deletes that are not answered, oldest first.
         self.deletes: dict[int, deque[bytes]] = {}
+        #: Channel -> those of `queues` that were declared without an answer.  The broker may have refused that, and
+        #: then the queue is somebody else's.
+        self.unproven: dict[int, set[bytes]] = {}
+
+    def deleted(self, queue: bytes) -> None:
+        """The client deleted it."""
+        self.queues.pop(queue, None)
+        self.proven(queue)
+
+    def proven(self, queue: bytes) -> None:
+        """Nothing about it is in doubt."""
+        for queues in self.unproven.values():
+            queues.discard(queue)
 
 
 class AutoDeletes:
@@ -71,7 +84,8 @@ class AutoDeletes:
                 continue
             at = self._links.setdefault(link, _AtLink())
             if asked.nowait:
-                self._remember(link, at, asked.queue)
+                if asked.queue not in at.queues and self._remember(link, at, asked.queue):
+                    at.unproven.setdefault(channel, set()).add(asked.queue)
             elif self._room_for(link, at, asked.queue):
                 at.declares[channel, asked.queue] += 1
 
@@ -85,7 +99,7 @@ class AutoDeletes:
                 continue
             at = self._links.setdefault(link, _AtLink())
             if method.nowait:
-                at.queues.pop(queue, None)
+                at.deleted(queue)
             else:
                 at.deletes.setdefault(channel, deque()).append(queue)
 
@@ -101,8 +115,13 @@ class AutoDeletes:
                 if not at.declares[key]:
                     del at.declares[key]
                 self._remember(link, at, key[1])
+                at.proven(key[1])
+        elif index == amqp.CHANNEL_CLOSE_OK:
+            at.unproven.pop(channel, None)
+        elif index == amqp.CHANNEL_CLOSE:
+            self._forget_unproven(link, at, channel)
         elif index == amqp.QUEUE_DELETE_OK and at.deletes.get(channel):
-            at.queues.pop(at.deletes[channel].popleft(), None)
+            at.deleted(at.deletes[channel].popleft())
 
     def concern(self, link: Link) -> bool:
         """Whether there is, or may be in a moment, anything to delete at this link."""
@@ -112,11 +131,25 @@ class AutoDeletes:
     def take(self, link: Link) -> list[bytes]:
         """What is to be deleted at this link, forgotten with it."""
         at = self._links.pop(link, None)
-        return list(at.queues) if at is not None else []
+        if at is None:
+            return []
+        for channel in list(at.unproven):
+            self._forget_unproven(link, at, channel)
+        return list(at.queues)
 
-    def _remember(self, link: Link, at: _AtLink, queue: bytes) -> None:
-        if self._room_for(link, at, queue):
-            at.queues[queue] = None
+    def _remember(self, link: Link, at: _AtLink, queue: bytes) -> bool:
+        if not self._room_for(link, at, queue):
+            return False
+        at.queues[queue] = None
+        return True
+
+    def _forget_unproven(self, link: Link, at: _AtLink, channel: int) -> None:
+        for queue in at.unproven.pop(channel, ()):
+            if queue in at.queues:
+                del at.queues[queue]
+                shown = {"upstream": link.name, "node": link.node, "queue": queue.decode()}
+                text = "it was declared without an answer, and whether that worked is not known"
+                self._session.log(LogId.QUEUE_NOT_DELETED, text=text, **shown)
 
     def _room_for(self, link: Link, at: _AtLink, queue: bytes) -> bool:
         remembered = sum(len(each.queues) + len(each.declares) for each in self._links.values())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from trabbits.log_ids import LogId
 from trabbits.session import timers
-from trabbits.session.actions import AbortClient, CancelLinks, CancelTimer, CloseClient, SetTimer
+from trabbits.session.actions import AbortClient, CancelLinks, CancelTimer, CloseClient, CloseLink, SetTimer
 from trabbits.session.clean_up import CleanUp
 from trabbits.session.link import Link
 from trabbits.session.phase import BEFORE_OPEN, ENDING, Phase
@@ -138,6 +138,10 @@ class Ending:
             code=violation.code,
             text=violation.reply_text,
         )
+        if self._session.phase in ENDING:
+            # Whatever was to be done there before it is closed, it will not be.
+            self._session.actions.append(CloseLink(link))
+            return
         self.close(
             amqp.CONNECTION_FORCED,
             f"CONNECTION_FORCED - upstream '{link.name}' ({link.node}) broke the protocol: {violation.text}",

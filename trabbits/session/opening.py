@@ -20,13 +20,13 @@ from trabbits.wire import constants as amqp
 if TYPE_CHECKING:
     from trabbits.session.session import Session
 
-#: Replies that speak of the node, not of the client.
+#: Reply codes by which a node says that it cannot serve anybody at present.
 _UNAVAILABLE: Final = frozenset({amqp.CONNECTION_FORCED, amqp.INTERNAL_ERROR, amqp.RESOURCE_ERROR})
 
 
 def unavailable(code: int, text: str) -> bool:
-    """Whether an upstream that refuses with this reply is as good as none, whoever the client is."""
-    # RabbitMQ's limit for a node has the code of those for users and virtual hosts.
+    """Whether a refusal with this reply speaks of the node, not of the client: another node may well accept it."""
+    # RabbitMQ's limit for a node has the code of those for users and virtual hosts, which hold everywhere.
     return code in _UNAVAILABLE or (code == amqp.NOT_ALLOWED and "node connection limit" in text)
 
 

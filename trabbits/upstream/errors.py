@@ -6,10 +6,7 @@ sentence.  Must not know: what a client is told about it (``session/`` decides).
 
 from __future__ import annotations
 
-from trabbits.wire.constants import CONNECTION_FORCED, INTERNAL_ERROR, NOT_ALLOWED, RESOURCE_ERROR
-
-#: Reply codes by which a node says that it cannot serve anybody at present.
-UNAVAILABLE = frozenset({CONNECTION_FORCED, RESOURCE_ERROR, INTERNAL_ERROR})
+from trabbits.session.opening import unavailable
 
 
 class UpstreamError(Exception):
@@ -28,6 +25,11 @@ class LinkUnreachable(UpstreamError):
     #: Another node may well have a link for the same client.
     unavailable = True
 
+    def __init__(self, upstream: str, node: str, text: str, *, client_spoke: bool = False) -> None:
+        super().__init__(upstream, node, text)
+        #: The node hung up on what the client said of itself: whose fault that is, nobody can tell.
+        self.client_spoke = client_spoke
+
 
 class LinkRefused(UpstreamError):
     """The upstream said no in the handshake, with connection.close.
@@ -45,8 +47,7 @@ class LinkRefused(UpstreamError):
     @property
     def unavailable(self) -> bool:
         """Whether this speaks of the node and not of the client, which another node may well accept."""
-        # RabbitMQ's limit for a node has the code of those for users and virtual hosts, which hold everywhere.
-        return self.code in UNAVAILABLE or (self.code == NOT_ALLOWED and "node connection limit" in self.text)
+        return unavailable(self.code, self.text)
 
     def __str__(self) -> str:
         return f"upstream '{self.upstream}' ({self.node}) refused the link: {self.code} {self.text}"

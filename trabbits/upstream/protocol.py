@@ -140,7 +140,9 @@ class LinkProtocol(CheckedClient):
             arguments = said.reply_code, said.reply_text, said.class_id, said.method_id
             return LinkRefused(self.upstream_name, self.node, *arguments)
         text = self.loss or f"{self.label} broke the AMQP handshake: {why}"
-        return LinkUnreachable(self.upstream_name, self.node, text)
+        # RabbitMQ hangs up without a word on a start-ok that is too large or cannot be decoded.
+        client_spoke = bool(self.loss) and self.stage is Stage.TUNE
+        return LinkUnreachable(self.upstream_name, self.node, text, client_spoke=client_spoke)
 
     def attach(self, receiver: ILinkReceiver) -> None:
         """Hand every octet received from now on to `receiver`, and at once what has happened since the handshake.

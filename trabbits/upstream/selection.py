@@ -38,7 +38,7 @@ def _doubts(status: NodeStatus) -> int:
 class Search:
     """The nodes of the upstream `name` that one client has not tried yet, and why the others failed it.
 
-    Each node is tried once.  Unless the upstream is `required`, only nodes that nothing speaks against are.
+    Each node is tried once.  Unless the upstream is `required`, only `usable` ones are.
     """
 
     def __init__(self, name: str, statuses: Sequence[NodeStatus], random: Random, *, required: bool) -> None:

@@ -16,6 +16,7 @@ from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from trabbits.durations import Durations
 from trabbits.log_ids import LogId
 from trabbits.logs import EventLog
 from trabbits.upstream.node import Node
@@ -24,6 +25,8 @@ Log = Callable[..., None]
 
 #: Characters kept of an error.
 TEXT_LIMIT = 500
+#: Seconds by which the times to connect are counted.
+CONNECT_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 @define(eq=False)
@@ -55,7 +58,11 @@ class NodeStatus:
     connection_attempts: int = 0
     connection_errors: int = 0
     passive_signs: int = 0
+    #: From the beginning of an attempt until the node accepted user and password, of those that got there.
+    connect_times: Durations = field(factory=lambda: Durations(CONNECT_BOUNDS), repr=False)
     _isolated_at: float = 0.0
+    #: Whether the suspicion rests on an attempt that failed, and not on lost links alone.
+    _attempt_failed: bool = False
 
     @property
     def suspect(self) -> bool:
@@ -64,8 +71,12 @@ class NodeStatus:
 
     @property
     def usable(self) -> bool:
-        """Whether nothing speaks against the node."""
-        return self.healthy and not self.suspect
+        """Whether a link is worth an attempt where nobody has to have one.
+
+        That links were lost does not forbid it: a client can make a broker hang up on it, and must not be able to keep
+        all others from the node.
+        """
+        return self.healthy and not (self.suspect and self._attempt_failed)
 
     # What sessions meet
 
@@ -80,9 +91,23 @@ class NodeStatus:
     def attempt_failed(self, text: str, seconds: float) -> None:
         """The attempt met a node that does not work; it is suspect for `seconds`."""
         self.connection_errors += 1
-        self.failed_client(text, seconds)
+        self._failed_client(text, seconds)
+        self._attempt_failed = True
 
-    def failed_client(self, text: str, seconds: float) -> None:
+    def attempt_ended(self, text: str) -> None:
+        """The attempt failed, and that may be the client's fault: the next one may try at once."""
+        self.connection_errors += 1
+        self.last_error = text[:TEXT_LIMIT]
+        if self.suspect_until is not None:
+            self.suspect_until = min(self.suspect_until, self.clock.seconds())
+
+    def link_lost(self, text: str, seconds: float) -> None:
+        """A session lost its link; the node is suspect for `seconds`."""
+        if not self.suspect:
+            self._attempt_failed = False
+        self._failed_client(text, seconds)
+
+    def _failed_client(self, text: str, seconds: float) -> None:
         """A session was failed by the node: a passive sign."""
         self.passive_signs += 1
         self.last_error = text[:TEXT_LIMIT]

@@ -32,8 +32,7 @@ class Upstream:
     A link is opened in two steps, `open_link` and `open_virtual_host`: what a client takes between the two is not the
     upstream's time.  Each goes on at the next node when one does not work; what a node says about the client is final.
 
-    Of an upstream that is not `required` only nodes are tried that nothing speaks against, and nobody has to wait when
-    there is none.
+    Of an upstream that is not `required` only `usable` nodes are tried, and nobody has to wait when there is none.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class Upstream:
             opening = link if status is own else await self._log_in(status, link.login)
             await opening.open(request, self.timeout)
             status.worked()
-            opening.when_lost(lambda text: status.failed_client(text, self._suspicion))
+            opening.when_lost(lambda text: status.link_lost(text, self._suspicion))
             return opening
 
         search = self._search()
@@ -112,7 +111,11 @@ class Upstream:
                 if not error.unavailable:
                     status.worked()
                     raise
-                status.attempt_failed(str(error), self._suspicion)
+                if isinstance(error, LinkUnreachable) and error.client_spoke:
+                    # One client must not be able to speak against a node on behalf of all others.
+                    status.attempt_ended(str(error))
+                else:
+                    status.attempt_failed(str(error), self._suspicion)
                 self._go_on(search, status, error)
             status = search.next_node()
 
@@ -128,9 +131,12 @@ class Upstream:
 
     async def _log_in(self, status: NodeStatus, request: LoginRequest) -> LinkProtocol:
         status.attempt_begins(2 * self.timeout)  # for both steps
+        begun = self._reactor.seconds()
         login = Login(self.name, status.node, self.timeout, request, self._reactor)
         try:
-            return await login.answer
+            link = await login.answer
+            status.connect_times.add(self._reactor.seconds() - begun)
+            return link
         finally:
             login.when_gone().addCallback(lambda _: status.link_gone())
 
