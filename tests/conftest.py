@@ -1,6 +1,7 @@
 """Fixtures for all tests: real RabbitMQ nodes (tests/rabbitmq.py) and trabbits as a process (tests/proxy.py).
 
 Tests that use one of them get the mark `broker`: `pytest -m "not broker"` runs the unit tests alone, in seconds.
+Those that use a cluster get the mark `cluster` as well.
 """
 
 from __future__ import annotations
@@ -16,7 +17,12 @@ import pytest_twisted
 pytest_plugins = ["tests.rabbitmq", "tests.proxy"]
 
 # `target` asks for its nodes only when it runs, so they do not show in a test's list of fixtures.
-BROKER_FIXTURES = {"rabbit_pair", "rabbit_node", "trabbits", "target"}
+BROKER_FIXTURES = {"rabbit_pair", "rabbit_node", "rabbit_cluster", "trabbits", "target"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marks known that are set here."""
+    config.addinivalue_line("markers", "cluster: needs a cluster of RabbitMQ nodes (set by itself)")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,6 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if BROKER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.broker)
+        if "rabbit_cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.cluster)
 
 
 @pytest.hookimpl(wrapper=True)

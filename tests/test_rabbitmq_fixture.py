@@ -1,7 +1,7 @@
 """The fixtures themselves: nodes answer, freeze, restart with their data, and nothing outlives the process.
 
 Covered: both shared nodes, own configuration, ctl, virtual hosts, pause/kill/restart, clean-up after SIGKILL.
-Not covered: clusters.
+Not covered: clusters (``cluster/test_fixture.py``).
 """
 
 from __future__ import annotations
