@@ -35,7 +35,7 @@ SCENARIOS = (
     Scenario("trips-1", "Round trips, 1 connection, 100-byte messages", 100, 1, weight=2.0),
     Scenario("trips-10", "Round trips, 10 connections, 100-byte messages", 100, 10),
 )
-TARGETS = ("direct", "haproxy", "plain", "fan")
+TARGETS = ("direct", "haproxy", "plain", "unobserved", "fan")
 SLICE = 0.05
 """Seconds of round trips with one target before it is the next one's turn."""
 WARM_UP = 0.25

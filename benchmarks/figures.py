@@ -155,6 +155,8 @@ GOALS = (
     Goal("streaming 4 KiB, plain of direct", "stream-4096", ratio("rate", "plain", "direct"), 0.80, True),
     Goal("proxy CPU per 100 B message, plain : HAProxy", "stream-100", ratio("proxy", "plain", "haproxy"), 3.0, False),
     Goal("p50 added, 1 connection, plain : HAProxy", "trips-1", added_ratio("plain", "haproxy"), 2.5, False),
+    Goal("streaming 100 B, plain of unobserved", "stream-100", ratio("rate", "plain", "unobserved"), 0.97, True),
+    Goal("streaming 4 KiB, plain of unobserved", "stream-4096", ratio("rate", "plain", "unobserved"), 0.97, True),
     Goal("streaming 100 B, fan of plain", "stream-100", ratio("rate", "fan", "plain"), 0.60, True),
     Goal("streaming 4 KiB, fan of plain", "stream-4096", ratio("rate", "fan", "plain"), 0.60, True),
 )

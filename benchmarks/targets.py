@@ -98,6 +98,8 @@ class Targets:
         self._offer("direct", "RabbitMQ directly", first, lambda: (first[0], None))
         self._offer("haproxy", "HAProxy, TCP mode", first, lambda: self._haproxy(first[0]))
         self._offer("plain", "trabbits, plain session", first, lambda: self._trabbits(first))
+        without = [str(ROOT / "benchmarks" / "unobserved.py")]
+        self._offer("unobserved", "trabbits, plain, unobserved", first, lambda: self._trabbits(first, without))
         self._offer("fan", "trabbits, fan session", self._node_ports, lambda: self._trabbits(self._node_ports))
 
     def _offer(self, name: str, title: str, nodes: Iterable[int], start: Callable[[], tuple[int, int | None]]) -> None:
@@ -135,11 +137,11 @@ class Targets:
             time.sleep(0.02)
         return port, process.pid
 
-    def _trabbits(self, node_ports: Sequence[int]) -> tuple[int, int]:
+    def _trabbits(self, node_ports: Sequence[int], program: Sequence[str] = ("-m", "trabbits")) -> tuple[int, int]:
         folder = self._folder()
         config = folder / "config.json"
         config.write_text(json.dumps(trabbits_config(node_ports)))
-        command = [sys.executable, "-m", "trabbits", "run", "--config", str(config), "--port", "0"]
+        command = [sys.executable, *program, "run", "--config", str(config), "--port", "0"]
         command += ["--metrics-port", "0", "--api-socket", str(folder / "api.sock"), "--log-format", "json"]
         process = ChildProcess(command, cwd=ROOT, env=clean_environment(), stderr=subprocess.PIPE)
         self._stack.callback(process.end)
