@@ -22,7 +22,7 @@ run: $(RUN_READY) ## start the proxy in front of a RabbitMQ, on port 6672
 	@$(BIN)/python scripts/run.py --port $(PORT) $(ARGS)
 
 test: $(DEV_READY) ## run all tests (some start real RabbitMQ nodes)
-	@scripts/prepare packages rabbitmq-server haproxy
+	@scripts/prepare packages rabbitmq-server haproxy tmux
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(DEV_READY) ## check style and types

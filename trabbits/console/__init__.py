@@ -1,0 +1,1 @@
+"""The full-screen console: a client of the admin API in a terminal."""
