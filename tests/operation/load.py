@@ -22,7 +22,7 @@ from tests.operation.ledger import Departure, Ledger
 
 PREFETCH = 20
 #: Seconds until a client that had to leave comes back: at random, so that they do not all come at once.
-COMEBACK = (0.02, 0.2)
+COMEBACK = (0.05, 0.5)
 #: Connections that the workers open at once when the load begins.
 STARTERS = 10
 

@@ -1,4 +1,4 @@
-"""How fast clients were told to leave: a burst at once and a steady rate behind it, measured from a list of times.
+"""How fast clients were told to leave: so many at once and a steady rate behind them, measured from a list of times.
 
 The times are those at which a client noticed, which a busy machine may put off at any moment, so one list alone proves
 little about a pace; `typical` is for several.  `ahead` holds for each, because nobody notices anything too early.
@@ -8,31 +8,33 @@ Must not know: where the times come from.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
-from statistics import linear_regression, median
+from statistics import median
 
 from attrs import astuple, frozen
+
+#: Seconds within which a client notices what it is told at once.
+AT_ONCE = 0.1
 
 
 @frozen
 class Pace:
-    """What `times` amount to, if `burst` go at once and `rate` per second follow."""
+    """What a list of times amounts to."""
 
-    #: The line through all times behind the burst: how many per second, and how many before them all.
-    rate: float
+    #: How many at once: those of the first moment, without the share that the rate has in it.
     burst: float
-    #: How long the burst took.
-    burst_seconds: float
+    #: How many per second behind a burst of the wanted size.
+    rate: float
     #: From the first to the last.
     seconds: float
 
     @classmethod
     def of(cls, times: Sequence[float], burst_size: int) -> Pace:
         """Of ordered times, of which there are more than `burst_size`."""
-        began = times[0]
-        steady = [time - began for time in times[burst_size:]]
-        rate, burst = linear_regression(steady, range(burst_size + 1, len(times) + 1))
-        return cls(rate, burst, times[burst_size - 1] - began, times[-1] - began)
+        seconds = times[-1] - times[0]
+        rate = (len(times) - burst_size) / seconds
+        return cls(bisect_right(times, times[0] + AT_ONCE) - rate * AT_ONCE, rate, seconds)
 
     @classmethod
     def typical(cls, paces: Sequence[Pace]) -> Pace:
@@ -40,10 +42,7 @@ class Pace:
         return cls(*(median(figures) for figures in zip(*map(astuple, paces), strict=True)))
 
     def __str__(self) -> str:
-        return (
-            f"{self.burst:.1f} in {self.burst_seconds * 1000:.0f} ms, then {self.rate:.1f}/s, "
-            f"{self.seconds:.2f} s in all"
-        )
+        return f"{self.burst:.0f} at once, then {self.rate:.1f} per second, {self.seconds:.2f} s in all"
 
 
 def ahead(times: Sequence[float], began: float, burst_size: int, rate: float) -> float:
