@@ -14,6 +14,7 @@ from typing import Any
 import click
 from twisted.internet.error import CannotListenError
 
+from trabbits.cli.memory import spare_the_collector
 from trabbits.config import ConfigError
 from trabbits.logs import start_logging
 from trabbits.service import Options, make_service, read_config
@@ -42,6 +43,7 @@ def run_proxy(options: Options) -> int:
         click.echo(f"trabbits: cannot start: {error}", err=True)
         return 1
     reactor.addSystemEventTrigger("before", "shutdown", proxy.stopService)
+    spare_the_collector(reactor)
     reactor.run()
     return 1 if proxy.aborted else 0
 
