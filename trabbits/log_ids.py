@@ -3,7 +3,8 @@
 Lives here: data.  Must not know: Twisted, or how and where lines are written (``trabbits.logs`` does).
 
 Ids never change their meaning and are never used again after an entry is gone, so that alerts may rely on
-them: TR0xx the process, TR1xx clients, TR2xx links, TR3xx routing and plugins, TR9xx our own faults.
+them: TR0xx the process, TR1xx clients, TR2xx links, TR3xx routing and plugins, TR4xx the admin API, TR9xx our own
+faults.
 Levels say who has to act: *debug* nobody, *info* nobody, *warn* the operator should know, *error* something
 an operator has to look at, *critical* a bug in trabbits.
 """
@@ -46,6 +47,7 @@ class LogId(Enum):
     RELOAD_IMPOSSIBLE = ("TR011", "warn", "reload asked for, but there is no configuration file (--config)")
     SYSTEMD_FAILED = ("TR012", "warn", "systemd could not be told '{state}': {text}")
     SESSIONS_DROPPED = ("TR013", "warn", "{sessions} sessions did not end in time and were dropped")
+    METRICS_LISTENING = ("TR020", "info", "serving metrics at http://{address}/metrics")
 
     CLIENT_CONNECTED = ("TR101", "debug", "client connected from {address}")
     CLIENT_OPENED = ("TR102", "info", "{user} opened virtual host {vhost} from {address} through {upstreams}")
@@ -89,5 +91,10 @@ class LogId(Enum):
         "warn",
         "publish to exchange {exchange}, key {key} refused: {upstream} is not attached to the session",
     )
+
+    API_LISTENING = ("TR401", "info", "admin API on {address}")
+    API_REFUSED = ("TR402", "warn", "admin API: a request from {peer} without the right token")
+    API_FULL = ("TR403", "warn", "admin API: a connection refused, {connections} are open")
+    API_SHUTDOWN = ("TR404", "info", "client {client} is shut down through the admin API: {reason}")
 
     INTERNAL_ERROR = ("TR901", "critical", "internal error: {text}")

@@ -18,6 +18,7 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from itertools import islice
 from typing import Any, TextIO, cast
 
@@ -126,6 +127,10 @@ def plain(value: Any, *, name: str = "", depth: int = 4) -> Any:
         return int(value) if -(2**63) <= value < 2**64 else _safe_repr(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return str(value)
     if isinstance(value, str):
         return _cut(str(value), FIELD_LIMIT)
     if isinstance(value, bytes | bytearray | memoryview):
@@ -228,6 +233,14 @@ def _traceback(event: Mapping[str, Any]) -> str | None:
     return text if len(text) <= TRACEBACK_LIMIT else f"…\n{text[-TRACEBACK_LIMIT:]}"
 
 
+def is_detail(event: Mapping[str, Any]) -> bool:
+    """Whether an event is logged with ``--debug`` only.  Of libraries, everything below *warn* is."""
+    level = event.get("log_level", LogLevel.info)
+    if _entry(event) is LogId.LIBRARY:
+        return bool(level < LogLevel.warn)
+    return bool(level < LogLevel.info)
+
+
 @implementer(ILogObserver)
 class LineObserver:
     """Writes events to a text stream, one line each, and drops those that are less than `threshold`.
@@ -243,7 +256,7 @@ class LineObserver:
 
     def __call__(self, event: dict[str, Any]) -> None:
         try:
-            if not self._debug and self._is_detail(event):
+            if not self._debug and is_detail(event):
                 return
             line = json_line(event) if self._form == "json" else text_line(event, colour=self._colour)
             self._stream.write(f"{line}\n")
@@ -251,13 +264,6 @@ class LineObserver:
         except Exception:
             # A full disk or a closed pipe must not take the proxy down, and there is nowhere left to say so.
             return
-
-    @staticmethod
-    def _is_detail(event: Mapping[str, Any]) -> bool:
-        level = event.get("log_level", LogLevel.info)
-        if _entry(event) is LogId.LIBRARY:
-            return bool(level < LogLevel.warn)
-        return bool(level < LogLevel.info)
 
 
 class _StandardLibraryBridge(logging.Handler):

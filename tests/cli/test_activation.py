@@ -47,6 +47,8 @@ class Systemd:
                     "LISTEN_FDS": "1",
                     "LISTEN_FDNAMES": "trabbits.socket",
                     "NOTIFY_SOCKET": str(self.notifications.getsockname()),
+                    "TRABBITS_API_SOCKET": str(self.config.parent / "api.sock"),
+                    "TRABBITS_METRICS_PORT": "0",
                     **environment,
                 },
                 cwd=ROOT,

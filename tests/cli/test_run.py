@@ -32,7 +32,7 @@ class Process:
         self.popen = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**environment, **env},
+            env={**environment, "TRABBITS_METRICS_PORT": "0", **env},
             stdout=subprocess.PIPE if log == "stdout" else subprocess.DEVNULL,
             stderr=subprocess.PIPE if log == "stderr" else subprocess.DEVNULL,
             text=True,
@@ -64,11 +64,12 @@ Start = Callable[..., Process]
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
+def start(tmp_path: Path) -> Iterator[Start]:
     started: list[Process] = []
 
     def make(command: Sequence[str], env: Mapping[str, str] | None = None, log: str = "stderr") -> Process:
-        started.append(Process(command, env or {}, log))
+        api_socket = {"TRABBITS_API_SOCKET": str(tmp_path / f"api-{len(started)}.sock")}
+        started.append(Process(command, {**api_socket, **(env or {})}, log))
         return started[-1]
 
     yield make

@@ -16,9 +16,14 @@ from trabbits.config import Config, load_config, parse_config
 from trabbits.config.schema import json_schema
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = sorted(path for end in ("*.json", "*.jsonnet") for path in (ROOT / "examples").rglob(end))
+EXAMPLES = sorted(
+    path
+    for end in ("*.json", "*.jsonnet")
+    for path in (ROOT / "examples").rglob(end)
+    if path.parent.name != "grafana"  # a dashboard
+)
 #: What the examples expect of the environment.
-ENVIRONMENT = {"HEALTH_PASSWORD": "hunter2", "RABBIT_HOST": "rabbit-1"}
+ENVIRONMENT = {"ADMIN_TOKEN": "hunter3", "HEALTH_PASSWORD": "hunter2", "RABBIT_HOST": "rabbit-1"}
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 
 

@@ -13,6 +13,7 @@ import pytest
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import CannotListenError
+from twisted.logger import globalLogPublisher
 
 from tests.service.doubles import Events, FakeFactory, Reactor
 from trabbits.config import Config, default_config
@@ -186,13 +187,31 @@ def test_one_failing_child_does_not_keep_the_others(events: Events) -> None:
     assert LogId.INTERNAL_ERROR in events.entries
 
 
+def test_without_metrics() -> None:
+    reactor = Reactor()
+    proxy = started(reactor, FakeFactory(reactor), Options(host="127.0.0.1", port=0, metrics_port=None))
+    assert "metrics" not in [child.name for child in proxy]
+    assert reactor.tcpServers == []
+
+
+def test_a_start_that_fails_leaves_no_metrics_behind() -> None:
+    """Their port is free again, and nobody counts log lines any more."""
+    reactor = Reactor()
+    observers = len(globalLogPublisher._observers)
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(CannotListenError):
+        started(reactor, FakeFactory(reactor), Options(host="127.0.0.1", port=taken.getsockname()[1]))
+    assert len(reactor.tcpServers) == 1
+    assert len(globalLogPublisher._observers) == observers
+    assert reactor.getDelayedCalls() == []
+
+
 def test_make_service_builds_the_whole_tree(events: Events) -> None:
     """The real factory fits into the tree; the configuration is logged, without surprises."""
     options = Options(pid_file="x.pid")
     proxy = make_service(options, read_config(options), Reactor(), {})
     children = [child.name for child in proxy]
     assert children[:3] == ["signals", "notifications", "pid file"]
-    assert children[3:] == ["health checks", "sessions", "listener"]
+    assert children[3:] == ["metrics", "health checks", "sessions", "listener"]
     assert isinstance(list(proxy)[-2], SessionsService)
     assert events.entries == [LogId.CONFIG_LOADED]
     assert list(proxy.upstreams) == ["default"]

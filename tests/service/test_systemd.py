@@ -275,7 +275,7 @@ def test_units_are_valid(path: Path, tmp_path: Path) -> None:
         # What is not installed here would be complained about.
         text = unit.read_text().replace("/usr/local/bin/trabbits", shutil.which("true") or "/bin/true")
         (tmp_path / unit.name).write_text(text)
-    name = path.name.replace("@.", "@blue.")
+    name = path.name.replace("@.", "@16692.")
     if name != path.name:
         shutil.copy(tmp_path / path.name, tmp_path / name)
     done = subprocess.run(

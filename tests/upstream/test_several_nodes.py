@@ -94,6 +94,20 @@ def test_every_attempt_has_its_own_time() -> None:
     assert 2 * TIMEOUT <= network.seconds() < 2 * TIMEOUT + 1
 
 
+def test_the_time_to_log_in_is_counted() -> None:
+    """Of attempts that get there, each by itself: what was lost at other nodes before is not its fault."""
+    network = Network(a="silent", b="works")
+    upstream = network.upstream()
+    at(upstream, "b").links = 1  # so that a is first
+    link = network.open(upstream)
+    assert isinstance(link, LinkProtocol)
+    assert network.seconds() >= TIMEOUT
+    assert at(upstream, "a").connect_times.number == 0
+    assert at(upstream, "b").connect_times.number == 1
+    assert at(upstream, "b").connect_times.total < 1
+    link.abort()
+
+
 def test_the_next_client_does_not_begin_with_the_node_that_failed_one() -> None:
     network = Network(a="silent", b="works")
     upstream = network.upstream()

@@ -61,8 +61,9 @@ def cli(context: click.Context) -> None:
     envvar="TRABBITS_METRICS_PORT",
     show_default=True,
     show_envvar=True,
-    help="Reserved: metrics are served from a later version on.",
+    help="Serve metrics at /metrics of this port; 0 takes any free port.",
 )
+@click.option("--no-metrics", is_flag=True, help="Serve no metrics.")
 @click.option(
     "--api-socket",
     metavar="PATH",
@@ -70,7 +71,7 @@ def cli(context: click.Context) -> None:
     envvar="TRABBITS_API_SOCKET",
     show_default=True,
     show_envvar=True,
-    help="Reserved: the admin API is served from a later version on.",
+    help="Serve the admin API on this UNIX socket; '' for none.",
 )
 @click.option(
     "--reuse-port/--no-reuse-port",
@@ -89,6 +90,7 @@ def run(
     host: str,
     port: int,
     metrics_port: int,
+    no_metrics: bool,
     api_socket: str,
     reuse_port: bool,
     pid_file: str | None,
@@ -107,7 +109,7 @@ def run(
         host=host,
         port=port,
         reuse_port=reuse_port,
-        metrics_port=metrics_port,
+        metrics_port=None if no_metrics else metrics_port,
         api_socket=api_socket,
         pid_file=pid_file,
         debug=debug or is_true("DEBUG"),

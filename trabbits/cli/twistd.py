@@ -20,6 +20,7 @@ from twisted.python.components import Componentized
 from twisted.python.logfile import LogFile
 
 from trabbits.cli.environment import is_true
+from trabbits.cli.memory import spare_the_collector
 from trabbits.config import ConfigError, Loaded
 from trabbits.logs import bridge_standard_logging, make_observer
 from trabbits.service import Options as ServiceOptions
@@ -40,13 +41,19 @@ class Options(usage.Options):
         ["config", None, None, "The configuration, JSON.  [TRABBITS_CONFIG]"],
         ["host", None, "", "Listen on this address only; every IPv4 address otherwise."],
         ["port", None, None, "Listen for AMQP clients here; 0 takes any free port.  [TRABBITS_PORT, 6672]", _port],
-        ["metrics-port", None, None, "Reserved for a later version.  [TRABBITS_METRICS_PORT, 16692]", _port],
-        ["api-socket", None, None, "Reserved for a later version.  [TRABBITS_API_SOCKET, /tmp/trabbits.sock]"],
+        ["metrics-port", None, None, "Serve metrics here; 0: any free port.  [TRABBITS_METRICS_PORT, 16692]", _port],
+        [
+            "api-socket",
+            None,
+            None,
+            "Serve the admin API here; empty for no socket.  [TRABBITS_API_SOCKET, /tmp/trabbits.sock]",
+        ],
         ["pid-file", None, None, "Keep the process id in this file (twistd has --pidfile, too)."],
         ["log-format", None, None, "text or json.  [text on a terminal, json otherwise]"],
     ]
     optFlags = [
         ["no-reuse-port", None, "Share the port with no other process."],
+        ["no-metrics", None, "Serve no metrics."],
         ["debug", None, "Log in more detail.  [DEBUG]"],
     ]
 
@@ -62,8 +69,8 @@ class Options(usage.Options):
             host=self["host"],
             port=self._number("port", "TRABBITS_PORT", 6672),
             reuse_port=not self["no-reuse-port"],
-            metrics_port=self._number("metrics-port", "TRABBITS_METRICS_PORT", 16692),
-            api_socket=self["api-socket"] or os.environ.get("TRABBITS_API_SOCKET") or "/tmp/trabbits.sock",
+            metrics_port=None if self["no-metrics"] else self._number("metrics-port", "TRABBITS_METRICS_PORT", 16692),
+            api_socket=self._api_socket(),
             pid_file=self["pid-file"],
             debug=bool(self["debug"]) or is_true("DEBUG"),
             log_format=self["log-format"],
@@ -73,6 +80,10 @@ class Options(usage.Options):
         except ConfigError as error:
             print(f"trabbits: {error}", file=sys.stderr)
             raise SystemExit(2) from None
+
+    def _api_socket(self) -> str:
+        given: str | None = self["api-socket"]
+        return os.environ.get("TRABBITS_API_SOCKET") or "/tmp/trabbits.sock" if given is None else given
 
     def _number(self, name: str, variable: str, default: int) -> int:
         value = self[name]
@@ -119,4 +130,5 @@ def makeService(options: Options) -> TwistdService:
 
     service = TwistdService(options)
     make_service(options.service_options, options.loaded, reactor).setServiceParent(service)
+    spare_the_collector(reactor)
     return service

@@ -28,7 +28,7 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def parse_address(text: str) -> Address:
+def parse_address(text: str, least_port: int = 1) -> Address:
     """``host:port`` or ``[IPv6]:port`` as an `Address`.  ValueError, saying what was expected, otherwise."""
     if "://" in text or "@" in text:
         raise ValueError('"host:port" without a scheme, user or password')
@@ -38,8 +38,8 @@ def parse_address(text: str) -> Address:
         raise ValueError('an IPv6 address in brackets, such as "[::1]:5672"')
     if not colon or not host:
         raise ValueError('"host:port", such as "localhost:5672"')
-    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
-        raise ValueError('"host:port" with a port from 1 to 65535')
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and least_port <= int(port) <= 65535):
+        raise ValueError(f'"host:port" with a port from {least_port} to 65535')
     if bracketed:
         try:
             host = str(ipaddress.IPv6Address(host[1:-1]))
@@ -61,13 +61,17 @@ def _is_broken_ipv4(host: str) -> bool:
     return False
 
 
-def _address(value: Any) -> Address:
+def _listening_address(value: Any) -> Address:
+    return _address(value, least_port=0)
+
+
+def _address(value: Any, *, least_port: int = 1) -> Address:
     if isinstance(value, Address):
         return value
     if not isinstance(value, str):
         raise expected('"host:port", such as "localhost:5672"')
     try:
-        return parse_address(value)
+        return parse_address(value, least_port)
     except ValueError as error:
         raise expected(str(error), hide="@" in value) from None
 
@@ -81,6 +85,20 @@ AddressField = Annotated[
             "type": "string",
             "pattern": r"^(\[[^/@]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$",
             "examples": ["localhost:5672", "10.0.0.5:5672", "[::1]:5672"],
+        }
+    ),
+]
+
+#: Where something listens: port 0 is any free one.
+ListenField = Annotated[
+    Address,
+    PlainValidator(_listening_address),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^(\[[^/@]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$",
+            "examples": ["127.0.0.1:16693", "[::1]:16693"],
         }
     ),
 ]

@@ -27,6 +27,9 @@ class Conflict:
 
 def conflicts(raw: Any) -> Iterator[Conflict]:
     """Every such mistake in a configuration of plain values."""
+    admin = raw.get("admin") if isinstance(raw, dict) else None
+    if isinstance(admin, dict) and admin.get("listen") is not None and admin.get("token") is None:
+        yield Conflict(("admin", "token"), 'a token, without which "listen" would let everybody in')
     upstreams = raw.get("upstreams") if isinstance(raw, dict) else None
     if not isinstance(upstreams, list):
         return

@@ -38,9 +38,15 @@ class Evaluated:
 
 
 def evaluate(
-    text: str, source: str, environment: Mapping[str, str], size_limit: int, *, time_limit: float = TIME_LIMIT
+    text: str,
+    source: str,
+    environment: Mapping[str, str],
+    size_limit: int,
+    *,
+    time_limit: float = TIME_LIMIT,
+    imports: bool = True,
 ) -> Evaluated:
-    """Evaluate Jsonnet.  Raises `ConfigError` with the place that Jsonnet names."""
+    """Evaluate Jsonnet; without `imports`, it may read no files.  Raises `ConfigError` with the place that it names."""
     answer = _ask(
         {
             "text": text,
@@ -49,6 +55,7 @@ def evaluate(
             "size_limit": size_limit,
             "memory_limit": MEMORY_LIMIT,
             "path": sys.path,
+            "imports": imports,
         },
         source,
         time_limit,

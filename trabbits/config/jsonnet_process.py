@@ -21,12 +21,14 @@ _STACK_LIMIT = 500
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     """Evaluate `request`: `json` or `error` with its `place`, and the `variables` that were read."""
-    evaluation = _Evaluation(request["source"], request["environment"], request["size_limit"])
+    evaluation = _Evaluation(
+        request["source"], request["environment"], request["size_limit"], imports=request.get("imports", True)
+    )
     return evaluation.run(request["text"]) | {"variables": evaluation.variables}
 
 
 class _Evaluation:
-    def __init__(self, source: str, environment: Mapping[str, str], size_limit: int) -> None:
+    def __init__(self, source: str, environment: Mapping[str, str], size_limit: int, *, imports: bool) -> None:
         self.variables: dict[str, str] = {}
         # Jsonnet wants UTF-8, and file names need not be.
         self._source = os.fsencode(source).decode(errors="replace")
@@ -34,6 +36,7 @@ class _Evaluation:
         self._environment = environment
         self._size_limit = size_limit
         self._room = size_limit
+        self._imports = imports
 
     def run(self, text: str) -> dict[str, str]:
         import _jsonnet
@@ -80,6 +83,8 @@ class _Evaluation:
         return value
 
     def _import(self, folder: str, name: str) -> tuple[str, bytes]:
+        if not self._imports:
+            raise ValueError("files cannot be imported here")
         path = os.path.join(folder, name)
         try:
             with open(path, "rb") as file:

@@ -61,17 +61,22 @@ def load_config(path: str | Path, environment: Mapping[str, str] = os.environ) -
 
 
 def parse_config(
-    text: str, source: str, environment: Mapping[str, str] = os.environ, *, language: Language | None = None
+    text: str,
+    source: str,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    language: Language | None = None,
+    imports: bool = True,
 ) -> Loaded:
     """Validate a configuration given as `text`.  Raises `ConfigError`.
 
     `source` is its name in errors; what it ends with tells the `language` unless that is given, and what a Jsonnet
-    text imports is looked for in its folder.
+    text imports is looked for in its folder; without `imports` it may import nothing.
     """
     if language is None:
         language = "jsonnet" if source.endswith((".jsonnet", ".libsonnet")) else "json"
     if language == "jsonnet":
-        evaluated = evaluate(text, source, environment, SIZE_LIMIT)
+        evaluated = evaluate(text, source, environment, SIZE_LIMIT, imports=imports)
         raw, _ = _decoded(evaluated.json, source)
         return Loaded(validate_config(raw, source, origin=Origin(variables=evaluated.variables)), (), source)
     raw, problems = _decoded(text, source)

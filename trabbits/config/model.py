@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from trabbits.config.addresses import Address, AddressField
+from trabbits.config.addresses import Address, AddressField, ListenField
 from trabbits.config.arguments import FieldTable
 from trabbits.config.conflicts import conflicts
 from trabbits.config.durations import Duration, Heartbeat, PositiveDuration
@@ -54,8 +54,21 @@ def _without_nul(text: str) -> str:
     return text
 
 
+def _path(path: str) -> str:
+    if "\0" in path:
+        raise expected("the name of a file, which has no NUL characters")
+    return path
+
+
 def _secret_without_nul(secret: SecretStr) -> SecretStr:
     _without_nul(secret.get_secret_value())
+    return secret
+
+
+def _token(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        raise expected("printable ASCII characters without spaces (it travels in an HTTP header)", hide=True)
     return secret
 
 
@@ -63,6 +76,8 @@ Name = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printa
 KeyPattern = Annotated[str, AfterValidator(_routing_key_sized)]
 UserName = Annotated[str, Field(min_length=1), AfterValidator(_without_nul), AfterValidator(_short_text)]
 Password = Annotated[SecretStr, Field(min_length=1), AfterValidator(_secret_without_nul)]
+Token = Annotated[SecretStr, Field(min_length=1, max_length=4096), AfterValidator(_token)]
+FileName = Annotated[str, Field(min_length=1), AfterValidator(_path)]
 VirtualHost = Annotated[str, Field(min_length=1), AfterValidator(_short_text)]
 
 
@@ -188,6 +203,26 @@ class TransactionsConfig(Section):
     """Commit them on every upstream, though an error on one leaves the others committed; false: refuse them."""
 
 
+class AdminTlsConfig(Section):
+    """What the admin API's TCP port proves itself with."""
+
+    certificate: FileName
+    """A file with the certificate in PEM form, and the ones between it and its authority."""
+    key: FileName
+    """A file with the certificate's private key in PEM form, without a passphrase."""
+
+
+class AdminConfig(Section):
+    """The admin API over TCP.  Its UNIX socket is not configured here (`--api-socket`)."""
+
+    listen: ListenField | None = None
+    """Where it listens in addition to its UNIX socket; null: nowhere. Port 0 is any free one."""
+    token: Token | None = None
+    """What every request over TCP has to bring (Authorization: Bearer ...); it is masked in every output."""
+    tls: AdminTlsConfig | None = None
+    """TLS for that port; null: none, which only suits a network that nobody else listens to."""
+
+
 class Config(Section):
     """The whole configuration."""
 
@@ -209,6 +244,8 @@ class Config(Section):
     """The interval, in whole seconds, that clients are offered and upstreams asked for; 0: none."""
     transactions: TransactionsConfig = TransactionsConfig()
     """What happens to AMQP transactions when there are several upstreams."""
+    admin: AdminConfig = AdminConfig()
+    """The admin API over TCP."""
 
     @model_validator(mode="after")
     def _without_conflicts(self) -> Config:

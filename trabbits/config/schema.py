@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from trabbits.config.durations import format_duration
-from trabbits.config.model import ClusterConfig, Config, HealthCheckConfig, UpstreamConfig
+from trabbits.config.model import AdminConfig, ClusterConfig, Config, HealthCheckConfig, UpstreamConfig
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _NOT_NULL = {"not": {"type": "null"}}
@@ -37,6 +37,8 @@ def json_schema() -> dict[str, Any]:
         {"required": ["enabled"], "properties": {"enabled": {"const": False}}},
         _has("username", "password"),
     ]
+    without_port = {"properties": {"listen": {"type": "null"}}}
+    sections[AdminConfig.__name__]["anyOf"] = [without_port, _has("token")]
     sections[ClusterConfig.__name__]["properties"]["nodes"]["uniqueItems"] = True
     result: dict[str, Any] = _polished(schema)
     return {"$schema": _DIALECT, **result, "title": "Configuration of trabbits"}

@@ -16,15 +16,16 @@ class Options:
 
     `config` is a path; without one, a broker on this machine is used.  `host` is the address to listen on,
     empty for all IPv4 addresses; port 0 lets the system choose.  With `reuse_port`, another process of the same user
-    may listen there, too.  `metrics_port` and `api_socket` are not served yet.
+    may listen there, too.  Metrics are served on `metrics_port` of `host`; None serves none.
+    `api_socket` is the path of the admin API's UNIX socket; with an empty one there is none, with None no API at all.
     """
 
     config: str | None = None
     host: str = ""
     port: int = 6672
     reuse_port: bool = True
-    metrics_port: int = 16692
-    api_socket: str = "/tmp/trabbits.sock"
+    metrics_port: int | None = 16692
+    api_socket: str | None = None
     pid_file: str | None = None
     debug: bool = False
     log_format: str | None = None

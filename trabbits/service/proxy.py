@@ -30,6 +30,7 @@ from trabbits.logs import EventLog
 from trabbits.service.health import HealthService
 from trabbits.service.listening import ListenerService
 from trabbits.service.notifications import NotificationsService
+from trabbits.service.observed import ObservedProxy
 from trabbits.service.options import Options, read_config
 from trabbits.service.pid_file import PidFileService
 from trabbits.service.reloading import Reloaded, ReloadImpossible, Reloads
@@ -39,6 +40,8 @@ from trabbits.session.settings import SessionSettings
 from trabbits.systemd import Notifier, inherited_sockets
 
 if TYPE_CHECKING:
+    from trabbits.admin.metrics_server import MetricsService
+    from trabbits.service.admin import AdminServices
     from trabbits.upstream.upstream import Upstream
 
 #: What clients of an outdated configuration are told.
@@ -90,6 +93,9 @@ class ProxyService(MultiService):
         self._health = HealthService(self.nodes, lambda: self.config, reactor)
         self._sessions: SessionsService | None = None
         self._pid_file: PidFileService | None = None
+        self._metrics: MetricsService | None = None
+        self._admin: AdminServices | None = None
+        self._listener: ListenerService | None = None
         self._notifications = NotificationsService(Notifier(None), lambda: "", reactor)
 
     def assemble(self, options: Options, factory: Any, environment: MutableMapping[str, str]) -> None:
@@ -104,11 +110,24 @@ class ProxyService(MultiService):
         if options.pid_file:
             self._pid_file = PidFileService(Path(options.pid_file))
             self.addService(self._pid_file)
+        if options.metrics_port is not None:
+            from trabbits.admin.metrics_server import MetricsService
+
+            # Before the clients, and so until the last one has gone.
+            self._metrics = MetricsService(ObservedProxy(self), self._reactor, options.host, options.metrics_port)
+            self.addService(self._metrics)
+        if options.api_socket is not None:
+            # Late: Klein imports Twisted's reactor, and so has to wait until the right one is installed.
+            from trabbits.service.admin import AdminServices
+
+            self._admin = AdminServices(self, options.api_socket, self._reactor, debug=options.debug)
+            self._admin.add_to(self)
         self.addService(self._health)
         self.addService(self._sessions)
-        self.addService(
-            ListenerService(self._reactor, options.host, options.port, factory, options.reuse_port, inherited)
+        self._listener = ListenerService(
+            self._reactor, options.host, options.port, factory, options.reuse_port, inherited
         )
+        self.addService(self._listener)
 
     def privilegedStartService(self) -> None:
         """Listen.  Raises CannotListenError or another OSError when that is not possible."""
@@ -118,6 +137,10 @@ class ProxyService(MultiService):
         except BaseException:
             if self._pid_file is not None:
                 self._pid_file.stopService()
+            if self._metrics is not None:
+                self._metrics.stopService()
+            if self._admin is not None:
+                self._admin.give_back()
             raise
 
     def startService(self) -> None:
@@ -139,6 +162,11 @@ class ProxyService(MultiService):
             _log(LogId.ABORTED)
             self._sessions.abort()
 
+    @property
+    def listening(self) -> bool:
+        """Whether clients may come."""
+        return self._listener is not None and bool(self._listener.running)
+
     def reload(self) -> Deferred[Reloaded]:
         """Read the configuration again and change to it.  What goes wrong changes nothing and is logged.
 
@@ -158,17 +186,25 @@ class ProxyService(MultiService):
         New sessions get the new one; those that are there are asked to come again, at the pace that the new one says.
         """
         if not self.running:
-            raise ReloadImpossible("the process is stopping")
+            raise ReloadImpossible("the process is stopping", stopping=True)
         config = loaded.config
         current = self.settings.config_hash
         if config_hash(config) == current:
             _log(LogId.CONFIG_UNCHANGED, path=loaded.source, hash=current)
             _log_warnings(loaded)
-            return Reloaded(current, changed=False, outdated=0)
-        settings = session_settings(config)
-        # The last thing that may fail: it tells `nodes` as well.
-        upstreams = build_upstreams(config, self.nodes, self._reactor)
+            return Reloaded(current, changed=False, outdated=0, warnings=loaded.warnings)
+        admin = self._admin.prepare(config) if self._admin is not None else None
+        try:
+            settings = session_settings(config)
+            # The last thing that may fail: it tells `nodes` as well.
+            upstreams = build_upstreams(config, self.nodes, self._reactor)
+        except BaseException:
+            if admin is not None:
+                admin.discard()
+            raise
         self.config, self.settings, self.upstreams = config, settings, upstreams
+        if admin is not None:
+            admin.commit()
         self._health.refresh()
         _log_warnings(loaded)
         outdated = self._close_outdated()
@@ -182,7 +218,7 @@ class ProxyService(MultiService):
         if not self._finish_awaited:
             self._finish_awaited = True
             self.factory.draining.when_done().addCallback(self._all_current)
-        return Reloaded(settings.config_hash, changed=True, outdated=outdated)
+        return Reloaded(settings.config_hash, changed=True, outdated=outdated, warnings=loaded.warnings)
 
     def _close_outdated(self) -> int:
         """The one place that decides what a changed configuration means for sessions that began under another."""
@@ -216,6 +252,8 @@ class ProxyService(MultiService):
             except Exception as error:
                 _log(LogId.INTERNAL_ERROR, text=f"{child.name or type(child).__name__} failed to stop", error=error)
         _log(LogId.STOPPED)
+        if self._admin is not None:
+            self._admin.forget()
 
 
 def _named(config: Config) -> list[str]:

@@ -9,7 +9,7 @@ into (``proxy.py``).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Thread
 from typing import Any, TypeVar
 
@@ -37,10 +37,15 @@ class Reloaded:
     hash: str
     changed: bool
     outdated: int
+    warnings: Sequence[Problem] = ()
 
 
 class ReloadImpossible(Exception):
-    """There is nothing to read again, or nobody left to read it for."""
+    """There is nothing to read again, or nobody left to read it for: the process is `stopping`."""
+
+    def __init__(self, text: str, *, stopping: bool = False) -> None:
+        super().__init__(text)
+        self.stopping = stopping
 
 
 class Reloads:

@@ -73,6 +73,8 @@ class Observation:
         self.clock = clock
         #: Frames that were made for the client, not passed on.
         self.own_frames = 0
+        #: Events that nobody will see: of a chunk with very many methods the last ones are kept.
+        self.skipped = 0
         #: Methods of the client that a channel or the connection was closed for, by class and method id; 0 for others.
         self.errored: dict[int, int] = {}
         self._recent: deque[_Entry] = deque()
@@ -259,6 +261,7 @@ class Tap:
         if self._labels is not None:
             kept = self._labelled(marks, self._labels)
         if len(kept) > KEPT:
+            self._observation.skipped += (len(kept) - KEPT) * (2 if self._onward else 1)
             kept = kept[-KEPT:]
         # Routes patch within their walk only: nothing of it changes any more.
         entry = (self._observation.clock(), self, octets, out if type(out) is bytearray else None, kept)
