@@ -1,1 +1,9 @@
-"""The plugins that come with trabbits, through the same interfaces as everybody's."""
+"""The built-in plugins; drop-in modules of others join them.
+
+Any directory ``trabbits/plugins`` on ``sys.path`` that is no package of its own (no ``__init__.py``) may hold more.
+"""
+
+from twisted.plugin import pluginPackagePaths
+
+__path__.extend(pluginPackagePaths(__name__))
+__all__: list[str] = []

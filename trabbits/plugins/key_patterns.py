@@ -23,6 +23,7 @@ from functools import lru_cache
 from zope.interface import implementer
 
 from trabbits.interfaces import IRoutingStrategy
+from trabbits.plugins.declaring import Plugin, PluginOptions
 
 _WILD = frozenset("*#%")
 _ANY_WORD = r"\.[^.]*+"
@@ -108,3 +109,16 @@ def _word(word: str) -> str:
     if not last:
         return rf"\.{first}{''.join(found)}[^.]*+"
     return rf"(?>\.{first}{''.join(found)}[^.]*?{last}{_WORD_END})"
+
+
+class KeyPatternsOptions(PluginOptions):
+    """None: the patterns stand with the upstreams, in ``routing.key_patterns``."""
+
+
+key_patterns = Plugin(
+    "key_patterns",
+    IRoutingStrategy,
+    KeyPatternsOptions,
+    lambda _, context: KeyPatterns((name, context.key_patterns.get(name, ())) for name in context.upstreams),
+    "the first upstream with a pattern that matches the routing key",
+)
