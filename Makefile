@@ -11,7 +11,7 @@ PORT ?= 6672
 RUN_READY := $(VENV)/.ready-run
 DEV_READY := $(VENV)/.ready-dev
 
-.PHONY: help run test lint format coverage docs wheel news bench clean
+.PHONY: help run test lint format coverage docs wheel plugins news bench clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -48,6 +48,9 @@ wheel: $(DEV_READY) ## build a wheel into dist/ and try it in an environment of 
 	rm -rf dist build
 	$(BIN)/python -m build --wheel --outdir dist . >/dev/null
 	$(BIN)/python scripts/check_wheel.py dist/*.whl
+
+plugins: wheel ## try the distributions under plugins/ with that wheel in an environment of their own
+	$(BIN)/python scripts/check_plugins.py dist/*.whl $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 
 news: $(DEV_READY) ## show what the next release's notes would say, and check the fragments
 	$(BIN)/python scripts/check_news.py

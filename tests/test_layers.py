@@ -24,9 +24,9 @@ LAYERS = [
     "wire",
     "interfaces",  # what plugins implement; the session calls them
     "session",
+    "logs",
     "plugins",  # the built-in ones
     "config",
-    "logs",
     "durations",  # plain counts of times
     "systemd",  # notifications and inherited sockets
     "transport",

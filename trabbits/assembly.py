@@ -6,12 +6,16 @@ Must not know: when and how often this happens (``trabbits.service`` decides).
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from trabbits.config import Config, config_hash
+from trabbits.config.making import plugin_context
 from trabbits.config.model import UpstreamConfig
-from trabbits.interfaces import IQueueAttributeRewriter, IRoutingStrategy
-from trabbits.plugins.key_patterns import KeyPatterns
+from trabbits.interfaces import IConnectionPolicy, IQueueAttributeRewriter
+from trabbits.plugins.chain import RewriterChain
+from trabbits.plugins.declaring import PluginContext
 from trabbits.plugins.queue_attributes import FixedQueueAttributes
 from trabbits.session.settings import SessionSettings, UpstreamSettings
 
@@ -21,26 +25,28 @@ if TYPE_CHECKING:
     from trabbits.upstream.upstream import Upstream
 
 
-def session_settings(config: Config) -> SessionSettings:
-    """What sessions that begin under `config` need to know of it."""
+def session_settings(config: Config, reactor: Any = None) -> SessionSettings:
+    """What sessions that begin under `config` need to know of it.  Without a reactor, plugins start nothing."""
+    context = plugin_context(config, reactor)
     return SessionSettings(
         upstreams=tuple(
             UpstreamSettings(
                 upstream.name,
-                _rewriter(upstream),
+                _rewriter(upstream, context),
                 required=upstream.required,
                 try_passive=upstream.queue_options.try_passive,
                 emulate_auto_delete=upstream.queue_options.emulate_auto_delete,
             )
             for upstream in config.upstreams
         ),
-        routing=_routing(config),
+        routing=config.routing.make(context),
         frame_max=config.frame_max,
         channel_max=config.channel_max,
         heartbeat=config.heartbeat,
         handshake_timeout=config.handshake_timeout,
         connection_close_timeout=config.connection_close_timeout,
         tx_best_effort=config.transactions.best_effort,
+        policy_timeout=config.policy_timeout,
         config_hash=config_hash(config),
     )
 
@@ -54,9 +60,14 @@ def build_upstreams(config: Config, table: NodeTable, reactor: Any) -> dict[str,
     from trabbits.upstream.node import Node
     from trabbits.upstream.upstream import SUSPICION, Upstream
 
-    table.keep(
-        (upstream.name, Node(address.host, address.port)) for upstream in config.upstreams for address in upstream.nodes
-    )
+    context = plugin_context(config, reactor)
+    selectors = {upstream.name: upstream.selector.make(context) for upstream in config.upstreams}
+    nodes = {
+        (upstream.name, Node(address.host, address.port)): upstream.labels.get(address, {})
+        for upstream in config.upstreams
+        for address in upstream.nodes
+    }
+    table.keep(nodes, nodes)
     return {
         upstream.name: Upstream(
             upstream.name,
@@ -65,9 +76,27 @@ def build_upstreams(config: Config, table: NodeTable, reactor: Any) -> dict[str,
             reactor,
             required=upstream.required,
             suspicion=upstream.health_check.recovery_interval if upstream.health_check else SUSPICION,
+            selector=selectors[upstream.name],
+            selector_name=upstream.selector.plugin,
         )
         for upstream in config.upstreams
     }
+
+
+def build_policies(
+    config: Config, reactor: Any, known: Mapping[str, IConnectionPolicy]
+) -> list[tuple[str, str, IConnectionPolicy]]:
+    """The connection policies in their order: a key, the plugin's name, and the policy.
+
+    `known` are those there were, by key: a policy whose options stay the same goes on.
+    """
+    context = plugin_context(config, reactor)
+    built: list[tuple[str, str, IConnectionPolicy]] = []
+    for use in config.policies:
+        twins = sum(name == use.plugin for _, name, _ in built)
+        key = f"{use.plugin} {twins} {json.dumps(use.options, sort_keys=True)}"
+        built.append((key, use.plugin, known[key] if key in known else use.make(context)))
+    return built
 
 
 def health_policies(config: Config) -> dict[str, HealthPolicy]:
@@ -92,17 +121,17 @@ def health_policies(config: Config) -> dict[str, HealthPolicy]:
     return policies
 
 
-def _routing(config: Config) -> IRoutingStrategy:
-    return KeyPatterns((upstream.name, upstream.routing.key_patterns) for upstream in config.upstreams)
-
-
-def _rewriter(upstream: UpstreamConfig) -> IQueueAttributeRewriter | None:
+def _rewriter(upstream: UpstreamConfig, context: PluginContext) -> IQueueAttributeRewriter | None:
+    rewriters: list[IQueueAttributeRewriter] = []
     attributes = upstream.queue_attributes
-    if attributes is None:
-        return None
-    return FixedQueueAttributes(
-        durable=attributes.durable,
-        auto_delete=attributes.auto_delete,
-        exclusive=attributes.exclusive,
-        arguments=attributes.arguments,
-    )
+    if attributes is not None:
+        rewriters.append(
+            FixedQueueAttributes(
+                durable=attributes.durable,
+                auto_delete=attributes.auto_delete,
+                exclusive=attributes.exclusive,
+                arguments=attributes.arguments,
+            )
+        )
+    rewriters += [use.make(context) for use in upstream.rewriters]
+    return RewriterChain(rewriters) if len(rewriters) > 1 else next(iter(rewriters), None)

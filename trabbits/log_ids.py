@@ -91,6 +91,20 @@ class LogId(Enum):
         "warn",
         "publish to exchange {exchange}, key {key} refused: {upstream} is not attached to the session",
     )
+    SELECTOR_FAILED = (
+        "TR303",
+        "error",
+        "{upstream}: selector {plugin} failed, the node with the fewest links goes first: {text}",
+    )
+
+    POLICY_REFUSED = (
+        "TR304",
+        "warn",
+        "policy {plugin} refused {user} from {address} to virtual host {vhost}: {code} {text}",
+    )
+    POLICY_FAILED = ("TR305", "error", "policy {plugin} failed: {text}")
+
+    QUORUM_ARGUMENTS = ("TR320", "warn", "queue {queue} is declared as a quorum queue: {changes}")
 
     API_LISTENING = ("TR401", "info", "admin API on {address}")
     API_REFUSED = ("TR402", "warn", "admin API: a request from {peer} without the right token")

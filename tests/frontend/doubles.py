@@ -16,6 +16,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from zope.interface import implementer
 
+from trabbits.frontend.admission import NamedPolicy
 from trabbits.frontend.client_transport import ClientTransport
 from trabbits.frontend.runner import SessionRunner
 from trabbits.log_ids import LogId
@@ -187,7 +188,14 @@ class Surroundings:
     `lasting`: no queue is declared auto-delete, which is emulated.
     """
 
-    def __init__(self, upstreams: Sequence[str] = ("a",), *, lasting: bool = False, **settings: Any) -> None:
+    def __init__(
+        self,
+        upstreams: Sequence[str] = ("a",),
+        *,
+        lasting: bool = False,
+        policies: Sequence[NamedPolicy] = (),
+        **settings: Any,
+    ) -> None:
         self.clock = Clock()
         self.transport = SocketDouble()
         self.upstreams = {name: UpstreamDouble(name) for name in upstreams}
@@ -203,10 +211,10 @@ class Surroundings:
             routing=KeyPatterns([(name, [f"{name}.#"]) for name in upstreams]),
             **{"heartbeat": 0, **settings},
         )
-        self.session = Session("proxy-1", "192.0.2.1:50000", self.settings, self._log)
+        self.session = Session("proxy-1", "192.0.2.1:50000", self.settings, self._log, guarded=bool(policies))
         self.client = ClientTransport(self.transport, self.clock, self._full, self._drained)
         upstream_doubles = cast("dict[str, Upstream]", self.upstreams)
-        self.runner = SessionRunner(self.session, self.client, upstream_doubles, self.clock, self._finish)
+        self.runner = SessionRunner(self.session, self.client, upstream_doubles, self.clock, self._finish, policies)
         self.runner.client_connected()
 
     def _log(self, entry: LogId, **fields: Any) -> None:
@@ -227,7 +235,7 @@ class Surroundings:
 
     def send(self, *methods: Any, channel: int = 0) -> None:
         """The client says something."""
-        self.runner.client_received(b"".join(frame.marshal(method, channel) for method in methods))
+        self.runner.receive(b"".join(frame.marshal(method, channel) for method in methods))
 
     def heard(self) -> list[Any]:
         """What the client was sent since the last time, without heartbeats."""
@@ -240,12 +248,23 @@ class Surroundings:
             octets = octets[size:]
         return methods
 
+    def log_in(self) -> Surroundings:
+        """The client comes to connection.tune-ok, which it has not sent yet."""
+        self.runner.receive(PROTOCOL_HEADER)
+        self.send(START_OK)
+        assert [method.name for method in self.heard()] == ["Connection.Start", "Connection.Tune"]
+        return self
+
     def connect(self) -> Surroundings:
         """The client comes to connection.open, which is not answered yet."""
-        self.runner.client_received(PROTOCOL_HEADER)
-        self.send(START_OK)
+        self.connect_to_policies()
+        assert self.heard() == []
+        return self
+
+    def connect_to_policies(self) -> Surroundings:
+        """The same, whatever came of it."""
+        self.log_in()
         self.send(commands.Connection.TuneOk(100, 131072, self.settings.heartbeat), commands.Connection.Open("/"))
-        assert [method.name for method in self.heard()] == ["Connection.Start", "Connection.Tune"]
         return self
 
     def open(self) -> list[LinkDouble]:

@@ -185,7 +185,9 @@ def test_a_session_that_is_ending_is_only_waited_for(phase: Phase) -> None:
     assert not room.draining
 
 
-@pytest.mark.parametrize("phase", [Phase.HANDSHAKE, Phase.AUTHENTICATING, Phase.TUNING, Phase.CONNECTING])
+@pytest.mark.parametrize(
+    "phase", [Phase.HANDSHAKE, Phase.AUTHENTICATING, Phase.TUNING, Phase.ADMITTING, Phase.CONNECTING]
+)
 def test_a_handshake_is_left_to_finish(phase: Phase) -> None:
     """Such a client is asked once it is open, and others do not wait for it."""
     room = Room(2)

@@ -13,6 +13,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from tests.frontend.doubles import SocketDouble
+from tests.frontend.test_admission import DataPolicy, Policy
+from trabbits.frontend.admission import NamedPolicy
 from trabbits.frontend.draining import Pace
 from trabbits.frontend.listener import ClientFactory
 from trabbits.frontend.protocol import ClientProtocol, address_text
@@ -140,3 +142,21 @@ def test_dropping_all() -> None:
 )
 def test_addresses_for_people(address: IAddress, text: str) -> None:
     assert address_text(address) == text
+
+
+@pytest.mark.parametrize("metered", [False, True])
+def test_sessions_get_the_policies_of_their_time(metered: bool) -> None:
+    """What is configured later is asked about later clients only."""
+    clock, policies = Clock(), cast("list[NamedPolicy]", [])
+    factory = ClientFactory(lambda: SETTINGS, dict, clock, lambda: list(policies))
+    protocols = []
+    for _ in range(2):
+        protocols.append(factory.buildProtocol(None))
+        protocols[-1].makeConnection(SocketDouble(peerAddress=cast(Any, IPv4Address("TCP", "192.0.2.7", 40000))))
+        policies.append(("p", DataPolicy() if metered else Policy()))
+    before, after = factory.sessions.values()
+    assert (before.session.guarded, after.session.guarded) == (False, True)
+    assert protocols[0].dataReceived == before.client_received
+    assert (protocols[1].dataReceived == after.client_received) is not metered
+    for each in protocols:
+        lose(each)

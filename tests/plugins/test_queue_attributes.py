@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
 from zope.interface.verify import verifyObject
 
 from trabbits.interfaces import IQueueAttributeRewriter, QueueAttributes, QueueDeclare
-from trabbits.plugins.queue_attributes import FixedQueueAttributes
+from trabbits.plugins.catalogue import discover
+from trabbits.plugins.declaring import PluginContext
+from trabbits.plugins.queue_attributes import FixedQueueAttributes, queue_attributes
 
 
 def test_fulfils_the_interface() -> None:
@@ -28,3 +34,34 @@ def test_later_changes_of_the_given_arguments_do_not_matter() -> None:
     rewriter = FixedQueueAttributes(arguments=arguments)
     arguments["x-list"].append(2)
     assert rewriter.rewrite(QueueDeclare("q")).arguments == {"x-list": [1]}
+
+
+def test_it_is_declared() -> None:
+    """With the options of the upstream's `queue_attributes`."""
+    made = discover().get(IQueueAttributeRewriter, "queue_attributes")
+    options = made.options.model_validate(
+        {"durable": True, "arguments": {"x-expires": None, "x-list": [1, {"a": 2.5}]}}
+    )
+    rewriter = made.make(options, PluginContext())
+    verifyObject(IQueueAttributeRewriter, rewriter)
+    assert rewriter.rewrite(QueueDeclare("q")) == QueueAttributes(
+        durable=True, arguments={"x-expires": None, "x-list": [1, {"a": 2.5}]}
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"durable": 1},
+        {"arguments": {"x": float("nan")}},
+        {"arguments": {"x": [2**64]}},
+        {"arguments": {"": 1}},
+        {"arguments": {"x" * 129: 1}},
+        {"arguments": {"x": "\ud800"}},
+        {"passive": True},
+    ],
+    ids=repr,
+)
+def test_wrong_options_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        queue_attributes.options.model_validate(options)

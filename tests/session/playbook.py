@@ -53,7 +53,8 @@ class Playbook:
     """One session, all its surroundings, and what it sent to them that nobody expected yet.
 
     `options` go to `SessionSettings`, but for what is per upstream: `rewriters`, and the names of those that are
-    `optional` (not required), that `probe` (try_passive) and that `emulate` (emulate_auto_delete).
+    `optional` (not required), that `probe` (try_passive) and that `emulate` (emulate_auto_delete);
+    and `guarded`, which is the session's.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Playbook:
         probe: str = "",
         emulate: str = "",
         capabilities: dict[str, Any] | None = None,
+        guarded: bool = False,
         **options: Any,
     ) -> None:
         self.upstreams = upstreams or ("a",)
@@ -85,7 +87,7 @@ class Playbook:
         self._left: dict[str, list[bytes]] = {}
         self._left_actions: list[str] = []
         self._followers: dict[str, Follower] = {}
-        self.session = Session("proxy-1", "192.0.2.1:50000", self.settings, self._log)
+        self.session = Session("proxy-1", "192.0.2.1:50000", self.settings, self._log, guarded=guarded)
         self.do(self.session.client_connected)
         self.expect_actions(f"SetTimer handshake {self.settings.handshake_timeout:g}")
 
@@ -293,5 +295,7 @@ def _shown(action: actions.Action) -> str:
             return f"{name} {action.link.name}"
         case actions.OpenLinks() | actions.OpenVirtualHost():
             return f"{name} {action.request}"
+        case actions.AskPolicies():
+            return f"{name} {action.visitor}"
         case _:
             return name

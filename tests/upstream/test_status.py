@@ -5,13 +5,15 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from trabbits.log_ids import LogId
+from trabbits.plugins.least_connections import LeastConnections
 from trabbits.upstream.node import Node
-from trabbits.upstream.selection import in_order
+from trabbits.upstream.selection import Preference
 from trabbits.upstream.status import NodeStatus, NodeTable
 
 A, B = Node("a"), Node("b")
@@ -32,8 +34,8 @@ class Notes:
         return [entry for entry, _ in entries]
 
 
-def status_of(clock: Clock, notes: Notes | None = None) -> NodeStatus:
-    return NodeStatus("primary", A, clock, notes if notes is not None else Notes())
+def status_of(clock: Clock, notes: Notes | None = None, node: Node = A) -> NodeStatus:
+    return NodeStatus("primary", node, clock, notes if notes is not None else Notes())
 
 
 def test_failures_in_a_row_isolate_and_one_success_recovers() -> None:
@@ -153,6 +155,29 @@ def test_a_reload_keeps_what_is_known_and_drops_who_is_gone() -> None:
     assert (new.upstream, new.node, new.links) == ("three", A, 0)
 
 
+def test_labels_are_those_of_the_present_configuration() -> None:
+    table = NodeTable(Clock())
+    east = {"datacenter": "east"}
+    table.keep([("one", A), ("one", B), ("two", A)], {("one", A): east})
+    first, second, other = table
+    assert (first.labels, second.labels, other.labels) == ({"datacenter": "east"}, {}, {})
+    east["datacenter"] = "changed behind its back"
+    assert first.labels == {"datacenter": "east"}
+    table.keep([("one", A), ("one", B)], {("one", B): {"datacenter": "west"}})
+    assert (first.labels, second.labels) == ({}, {"datacenter": "west"})
+    table.keep([("one", A), ("one", B)])
+    assert (first.labels, second.labels) == ({}, {})
+
+
+def test_nobody_can_change_labels_in_place() -> None:
+    table = NodeTable(Clock())
+    table.keep([("one", A), ("one", B)], {("one", A): {"datacenter": "east"}})
+    for status in table:
+        labels: Any = status.labels
+        with pytest.raises(TypeError):
+            labels["datacenter"] = "west"
+
+
 def test_a_password_or_clock_is_not_in_the_representation() -> None:
     assert repr(status_of(Clock())).startswith("NodeStatus(upstream='primary', node=Node(host='a', port=5672), links=0")
 
@@ -160,12 +185,17 @@ def test_a_password_or_clock_is_not_in_the_representation() -> None:
 NODES = st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 3)), max_size=8)
 
 
+def in_order(statuses: list[NodeStatus], random: Random) -> list[NodeStatus]:
+    """As an upstream has them without a selector of its own."""
+    return list(Preference("primary", LeastConnections(), "least_connections", random, Notes()).order(statuses))
+
+
 @given(nodes=NODES, seed=st.integers(0, 1000))
 def test_the_order_is_by_health_then_by_links(nodes: list[tuple[bool, bool, int]], seed: int) -> None:
     clock = Clock()
     statuses = []
-    for healthy, suspect, links in nodes:
-        status = status_of(clock)
+    for number, (healthy, suspect, links) in enumerate(nodes):
+        status = status_of(clock, node=Node(f"node-{number}"))
         status.healthy, status.links = healthy, links
         status.suspect_until = 10.0 if suspect else None
         statuses.append(status)
@@ -176,7 +206,7 @@ def test_the_order_is_by_health_then_by_links(nodes: list[tuple[bool, bool, int]
 
 
 def test_ties_are_shuffled() -> None:
-    statuses = [status_of(Clock()) for _ in range(3)]
+    statuses = [status_of(Clock(), node=Node(name)) for name in "abc"]
     random = Random(1)
     firsts = [statuses.index(in_order(statuses, random)[0]) for _ in range(300)]
     assert all(70 < firsts.count(index) < 130 for index in range(3))

@@ -18,6 +18,7 @@ from trabbits.cli import config as config_commands
 from trabbits.cli.completion import completion
 from trabbits.cli.environment import is_true
 from trabbits.cli.manage import manage
+from trabbits.cli.plugins import plugins
 
 
 def main() -> None:
@@ -121,6 +122,7 @@ def run(
 cli.add_command(config_commands.config)
 cli.add_command(config_commands.check_alias)
 cli.add_command(manage)
+cli.add_command(plugins)
 cli.add_command(completion)
 
 

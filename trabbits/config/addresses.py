@@ -62,10 +62,11 @@ def _is_broken_ipv4(host: str) -> bool:
 
 
 def _listening_address(value: Any) -> Address:
-    return _address(value, least_port=0)
+    return address(value, least_port=0)
 
 
-def _address(value: Any, *, least_port: int = 1) -> Address:
+def address(value: Any, *, least_port: int = 1) -> Address:
+    """Validate a value of a configuration."""
     if isinstance(value, Address):
         return value
     if not isinstance(value, str):
@@ -78,7 +79,7 @@ def _address(value: Any, *, least_port: int = 1) -> Address:
 
 AddressField = Annotated[
     Address,
-    PlainValidator(_address),
+    PlainValidator(address),
     PlainSerializer(str, return_type=str),
     WithJsonSchema(
         {

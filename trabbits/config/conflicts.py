@@ -48,8 +48,10 @@ def _in_upstream(upstream: dict[str, Any], location: tuple[str | int, ...]) -> I
     elif address is not None and cluster is not None:
         yield Conflict((*location, "cluster"), 'only one of "address" and "cluster"')
     if isinstance(cluster, dict) and isinstance(nodes := cluster.get("nodes"), list):
-        for index in _repeated([_normal(node) for node in nodes]):
-            yield Conflict((*location, "cluster", "nodes", index), "an address that no other node has", nodes[index])
+        addresses = [node.get("address") if isinstance(node, dict) else node for node in nodes]
+        for index in _repeated(list(map(_normal, addresses))):
+            place = (*location, "cluster", "nodes", index)
+            yield Conflict(place, "an address that no other node has", addresses[index])
     if isinstance(health_check, dict) and health_check.get("enabled", True) is True:
         for key in ("username", "password"):
             if health_check.get(key) is None:

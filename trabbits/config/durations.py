@@ -14,6 +14,9 @@ from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from trabbits.config.errors import expected
 
+#: Also what durations are known by in a JSON Schema.
+EXAMPLES = ["500ms", "5s", "1m30s", 5]
+
 _UNITS = {
     "h": Decimal(3600),
     "m": Decimal(60),
@@ -82,9 +85,7 @@ def _whole_seconds(value: Any) -> Any:
 def _schema(least: float, most: float, number: str = "number") -> WithJsonSchema:
     """What a JSON Schema says of a duration; the bounds hold for texts, too, but a pattern cannot count."""
     text = {"type": "string", "pattern": r"^(0|(([0-9]+(\.[0-9]*)?|\.[0-9]+)(h|ms|m|s|us|µs|ns))+)$"}
-    return WithJsonSchema(
-        {"anyOf": [text, {"type": number, "minimum": least, "maximum": most}], "examples": ["500ms", "5s", "1m30s", 5]}
-    )
+    return WithJsonSchema({"anyOf": [text, {"type": number, "minimum": least, "maximum": most}], "examples": EXAMPLES})
 
 
 #: Seconds; zero to a day.

@@ -11,10 +11,11 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol, get_args, get_origin
 
 from attrs import frozen
-from pydantic import AliasChoices, BaseModel, SecretStr, ValidationError
+from pydantic import AliasChoices, BaseModel, Secret, SecretBytes, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 Location = Sequence[str | int]
@@ -108,6 +109,9 @@ class Showing(Protocol):
     def path(self, location: Location) -> str:
         """Where it is."""
 
+    def foreign(self, text: str) -> str:
+        """A text that somebody else's code made of values of the configuration."""
+
 
 def problems_of(error: ValidationError, model: type[BaseModel], showing: Showing) -> list[Problem]:
     """Pydantic's findings about `model`, in our words."""
@@ -138,31 +142,71 @@ _EXPECTED = {
 
 
 def _message(model: type[BaseModel], error: ErrorDetails, showing: Showing) -> str:
-    location, kind, value, context = error["loc"], error["type"], error["input"], error.get("ctx", {})
+    if error["type"] == "told":
+        told = Told(**error["ctx"])
+        is_secret = any(isinstance(part, str) and _SECRET_KEY.search(part) for part in error["loc"])
+        text, is_shown = told.text, told.is_shown and not is_secret
+        text = showing.foreign(text) if told.is_foreign else text
+    else:
+        text, is_shown = _described(model, error)
+    return f"{text}, found {showing.found(error['loc'], error['input'])}" if is_shown else text
+
+
+@frozen
+class Told:
+    """An error that a plugin's options explain: the `text`, whether the value may follow, and whether the text is
+    the plugin's own, which may contain anything.
+    """
+
+    text: str
+    is_shown: bool = False
+    is_foreign: bool = False
+
+    def error(self) -> PydanticCustomError:
+        """To be raised, or to be part of a ValidationError."""
+        return PydanticCustomError(
+            "told", "{text}", {"text": self.text, "is_shown": self.is_shown, "is_foreign": self.is_foreign}
+        )
+
+
+def told(model: type[BaseModel], error: ErrorDetails) -> Told:
+    """The same error in our words, for a configuration that `model` is a part of without saying so."""
+    if error["type"] == "told":
+        return Told(**error["ctx"])
+    text, is_shown = _described(model, error)
+    is_foreign = error["type"] not in _EXPECTED and error["type"] not in ("missing", "extra_forbidden")
+    return Told(text, is_shown, is_foreign)
+
+
+def _described(model: type[BaseModel], error: ErrorDetails) -> tuple[str, bool]:
+    """What was expected, and whether the value that is there may be shown behind it."""
+    location, kind, context = error["loc"], error["type"], error.get("ctx", {})
     if kind == "missing":
-        return "missing, but required"
+        return "missing, but required", False
     if kind == "extra_forbidden":
-        return _unknown_key(str(location[-1]), _section_at(model, location[:-1]))
+        return _unknown_key(str(location[-1]), _section_at(model, location[:-1])), False
     if kind == "expected":  # raised by our own validators through `expected`
+        if "what" not in context:
+            return error["msg"], False
         expected = str(context["what"])
         if context.get("hide"):
-            return f"expected {expected}"
+            return f"expected {expected}", False
     elif kind in _EXPECTED:
         expected = _EXPECTED[kind].format_map(context)
         if kind == "too_short":
             is_list = context.get("field_type") == "List"
-            return f"expected {expected if is_list else _EXPECTED['string_too_short']}"
+            return f"expected {expected if is_list else _EXPECTED['string_too_short']}", False
+    elif kind == "value_error":
+        return f"expected {context['error']}", False
     else:
-        expected = f"something else ({error['msg']})"
-    if _is_secret(model, location):
-        return f"expected {expected}"
-    return f"expected {expected}, found {showing.found(location, value)}"
+        return f"expected something else ({error['msg']})", False
+    return f"expected {expected}", not _is_secret(model, location)
 
 
 def _unknown_key(key: str, section: type[BaseModel] | None) -> str:
     fields = section.model_fields if section is not None else {}
     for name, field in fields.items():
-        if isinstance(field.validation_alias, AliasChoices) and key in field.validation_alias.choices:
+        if key in _older_names(field):
             return f"this is an older name of {_quoted(name)}: only one of the two"
     known = list(fields)
     if near := difflib.get_close_matches(key, known, n=1):
@@ -170,31 +214,57 @@ def _unknown_key(key: str, section: type[BaseModel] | None) -> str:
     return f"unknown key, expected one of {', '.join(sorted(known))}" if known else "unknown key"
 
 
+def _older_names(field: FieldInfo) -> list[Any]:
+    alias = field.validation_alias
+    return list(alias.choices) if isinstance(alias, AliasChoices) else [alias]
+
+
 def _is_secret(model: type[BaseModel], location: Location) -> bool:
     if any(isinstance(part, str) and _SECRET_KEY.search(part) for part in location):
         return True
-    return bool(location) and _holds_secret(_annotation_at(model, location))
+    if not location:
+        return False
+    annotation, is_exact = _annotation_at(model, location)
+    return _holds_secret(annotation) if is_exact else _contains_secret(annotation, set())
 
 
 def _holds_secret(annotation: Any) -> bool:
-    return annotation is SecretStr or any(_holds_secret(part) for part in get_args(annotation))
+    return _is_secret_type(annotation) or any(map(_holds_secret, get_args(annotation)))
 
 
-def _annotation_at(model: type[BaseModel], location: Location) -> Any:
-    """The type that is declared for the value at `location`; None where the model does not say."""
+def _contains_secret(annotation: Any, seen: set[Any]) -> bool:
+    """Whether there is one anywhere below."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in seen:
+        seen.add(annotation)
+        return any(_contains_secret(field.annotation, seen) for field in annotation.model_fields.values())
+    return _is_secret_type(annotation) or any(_contains_secret(part, seen) for part in get_args(annotation))
+
+
+def _is_secret_type(annotation: Any) -> bool:
+    origin = get_origin(annotation) or annotation
+    return isinstance(origin, type) and issubclass(origin, Secret | SecretStr | SecretBytes)
+
+
+def _annotation_at(model: type[BaseModel], location: Location) -> tuple[Any, bool]:
+    """The type that is declared for the value at `location`, or for something around it, and which of the two."""
     annotation: Any = model
+    is_exact = True
     for part in location:
         if isinstance(part, int):
             continue  # a list's elements: its type names theirs
         section = _section_in(annotation)
-        if section is None or part not in section.model_fields:
-            return None
-        annotation = section.model_fields[part].annotation
-    return annotation
+        fields = section.model_fields if section is not None else {}
+        names = (name for name, field in fields.items() if part == name or part in _older_names(field))
+        if (name := next(names, None)) is not None:
+            annotation = fields[name].annotation
+        else:  # a key of a dictionary, or one of several models
+            is_exact = False
+    return annotation, is_exact
 
 
 def _section_at(model: type[BaseModel], location: Location) -> type[BaseModel] | None:
-    return _section_in(_annotation_at(model, location))
+    annotation, is_exact = _annotation_at(model, location)
+    return _section_in(annotation) if is_exact else None
 
 
 def _section_in(annotation: Any) -> type[BaseModel] | None:

@@ -23,10 +23,14 @@ _DEPTH_LIMIT = 64
 
 @frozen
 class Expanded:
-    """A configuration with its variables filled in, and where that happened: the texts as they were `written`."""
+    """A configuration with its variables filled in, and where that happened: the texts as they were `written`.
+
+    `variables` has the names of the variables by their values.
+    """
 
     value: Any = None
     written: dict[tuple[str | int, ...], str] = field(factory=dict)
+    variables: dict[str, str] = field(factory=dict)
     problems: list[Problem] = field(factory=list)
     warnings: list[Problem] = field(factory=list)
 
@@ -38,12 +42,13 @@ def expand(raw: Any, environment: Mapping[str, str], size_limit: int) -> Expande
     """
     expansion = _Expansion(environment, size_limit)
     value = expansion.value((), raw)
-    return Expanded(value, expansion.written, expansion.problems, expansion.warnings)
+    return Expanded(value, expansion.written, expansion.variables, expansion.problems, expansion.warnings)
 
 
 class _Expansion:
     def __init__(self, environment: Mapping[str, str], size_limit: int) -> None:
         self.written: dict[tuple[str | int, ...], str] = {}
+        self.variables: dict[str, str] = {}
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
         self._environment = environment
@@ -89,6 +94,8 @@ class _Expansion:
             if value is None:
                 text = f"the environment variable {name} is not set, the empty text stands in its place"
                 self.warnings.append(Problem(path_text(location), text))
+            if value:
+                self.variables[value] = name
             return value or ""
         return ""
 

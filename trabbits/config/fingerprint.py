@@ -14,6 +14,7 @@ from pydantic import BaseModel, SecretStr
 
 from trabbits.config.addresses import Address
 from trabbits.config.model import Config
+from trabbits.config.plugin_use import PluginUse
 
 #: Of this process alone: whoever sees a hash, in a log or through the admin API, cannot try passwords against it.
 _KEY = secrets.token_bytes(32)
@@ -29,6 +30,8 @@ def config_hash(config: Config, key: bytes = _KEY) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, PluginUse):
+        return [value.plugin, _options(value)]
     if isinstance(value, BaseModel):
         return {name: _plain(getattr(value, name)) for name in type(value).model_fields}
     if isinstance(value, SecretStr):
@@ -40,3 +43,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
+
+
+def _options(use: PluginUse) -> Any:
+    """Those that the plugin gets, or as they were written if they became something that has no JSON."""
+    options = _plain(use.validated)
+    try:
+        json.dumps(options, sort_keys=True)
+    except (TypeError, ValueError):
+        return use.options
+    return options

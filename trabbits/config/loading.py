@@ -20,6 +20,7 @@ from trabbits.config.conflicts import conflicts
 from trabbits.config.errors import ConfigError, Location, Problem, path_text, problems_of
 from trabbits.config.expansion import expand
 from trabbits.config.jsonnet import evaluate
+from trabbits.config.making import unmakeable
 from trabbits.config.model import Config
 from trabbits.config.origin import Origin
 
@@ -83,7 +84,7 @@ def parse_config(
     raw, about_schema = _without_schema(raw)
     expanded = expand(raw, environment, SIZE_LIMIT)
     problems += about_schema + expanded.problems
-    origin = Origin(expanded.written)
+    origin = Origin(expanded.written, filled_in=expanded.variables)
     config = validate_config(expanded.value, source, problems, origin=origin, warnings=expanded.warnings)
     return Loaded(config, tuple(expanded.warnings), source)
 
@@ -104,13 +105,22 @@ def validate_config(
     raw, about_schema = _without_schema(raw)
     problems = [*problems, *about_schema]
     try:
-        config = Config.model_validate(raw)
+        config = Config.model_validate(raw, context={"upstreams": _upstream_names(raw)})
     except ValidationError as error:
         problems += problems_of(error, Config, origin)
         problems += _conflicts(raw, origin, {problem.path for problem in problems})
+    if config is not None and not problems:
+        problems += [Problem(origin.path(each.location), origin.foreign(each.text)) for each in unmakeable(config)]
     if config is None or problems:
         raise ConfigError(source, problems, warnings)
     return config
+
+
+def _upstream_names(raw: Any) -> list[str]:
+    """For options of plugins that name upstreams."""
+    upstreams = raw.get("upstreams") if isinstance(raw, dict) else None
+    named = upstreams if isinstance(upstreams, list) else []
+    return [each["name"] for each in named if isinstance(each, dict) and isinstance(each.get("name"), str)]
 
 
 def _without_schema(raw: Any) -> tuple[Any, list[Problem]]:

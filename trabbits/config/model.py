@@ -16,18 +16,21 @@ from pydantic import (
     AfterValidator,
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     SecretStr,
     ValidationError,
     model_validator,
 )
 
-from trabbits.config.addresses import Address, AddressField, ListenField
+from trabbits.config.addresses import Address, AddressField, ListenField, address
 from trabbits.config.arguments import FieldTable
 from trabbits.config.conflicts import conflicts
 from trabbits.config.durations import Duration, Heartbeat, PositiveDuration
 from trabbits.config.errors import expected
+from trabbits.config.plugin_use import PolicyUse, RewriterUse, RoutingUse, SelectorUse
 
 
 def _printable(name: str) -> str:
@@ -141,10 +144,35 @@ class HealthCheckConfig(Section):
     """The virtual host that checks open."""
 
 
+class NodeConfig(Section):
+    """One node of a cluster; an address alone may stand for it."""
+
+    address: AddressField
+    """Where it listens."""
+    labels: dict[str, str] = {}
+    """What selectors know it by, such as its datacenter."""
+
+
+def _node(value: Any) -> Any:
+    """An address is checked here, so that an error has its path and not that of a key that nobody wrote."""
+    if isinstance(value, str | Address):
+        return {"address": address(value)}
+    if isinstance(value, dict | NodeConfig):
+        return value
+    raise expected('"host:port", such as "localhost:5672", or an object with "address" and "labels"')
+
+
+def _shortest(node: NodeConfig) -> Any:
+    return {"address": str(node.address), "labels": node.labels} if node.labels else str(node.address)
+
+
+NodeField = Annotated[NodeConfig, BeforeValidator(_node), PlainSerializer(_shortest)]
+
+
 class ClusterConfig(Section):
     """The nodes of one RabbitMQ cluster."""
 
-    nodes: Annotated[list[AddressField], Field(min_length=1)]
+    nodes: Annotated[list[NodeField], Field(min_length=1)]
     """Where they listen; each connection goes to one of them: healthy ones first, of these the least used one."""
 
 
@@ -167,16 +195,25 @@ class UpstreamConfig(Section):
     """Which published messages it gets."""
     queue_attributes: QueueAttributesConfig | None = None
     """What it is asked for when a client declares a queue; null: what the client says."""
+    rewriters: list[RewriterUse] = []
+    """What else changes declares, in this order, each behind the one before and behind `queue_attributes`."""
     queue_options: QueueOptionsConfig = QueueOptionsConfig()
     """How queues are declared there."""
+    selector: SelectorUse = Field(default_factory=lambda: SelectorUse(plugin="least_connections"))
+    """Which node of a cluster a connection goes to."""
 
     @property
     def nodes(self) -> tuple[Address, ...]:
         """Where it listens; never empty."""
         if self.cluster is not None:
-            return tuple(self.cluster.nodes)
+            return tuple(node.address for node in self.cluster.nodes)
         assert self.address is not None
         return (self.address,)
+
+    @property
+    def labels(self) -> dict[Address, dict[str, str]]:
+        """What is known of its nodes by address."""
+        return {node.address: node.labels for node in self.cluster.nodes} if self.cluster is not None else {}
 
 
 class GracefulShutdownConfig(Section):
@@ -242,6 +279,12 @@ class Config(Section):
     """How many channels a connection to an upstream may have; clients are offered one less."""
     heartbeat: Heartbeat = 60
     """The interval, in whole seconds, that clients are offered and upstreams asked for; 0: none."""
+    routing: RoutingUse = Field(default_factory=lambda: RoutingUse(plugin="key_patterns"))
+    """What decides which upstream gets a published message."""
+    policies: list[PolicyUse] = []
+    """What decides whether a client may connect; each is asked when those before it said yes."""
+    policy_timeout: PositiveDuration = 5.0
+    """How long one policy may take for its answer."""
     transactions: TransactionsConfig = TransactionsConfig()
     """What happens to AMQP transactions when there are several upstreams."""
     admin: AdminConfig = AdminConfig()

@@ -13,19 +13,20 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from trabbits.config.durations import format_duration
-from trabbits.config.model import AdminConfig, ClusterConfig, Config, HealthCheckConfig, UpstreamConfig
+from trabbits.config.durations import EXAMPLES, format_duration
+from trabbits.config.model import AdminConfig, ClusterConfig, Config, HealthCheckConfig, NodeConfig, UpstreamConfig
+from trabbits.config.plugin_schema import add_plugins
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _NOT_NULL = {"not": {"type": "null"}}
 #: What bounds a text; with a variable in it, as ``"${HOST}:5672"``, it says nothing about the text as written.
-_TEXT_BOUNDS = ("pattern", "maxLength")
+_TEXT_BOUNDS = ("pattern", "minLength", "maxLength", "enum", "const")
 _VARIABLE = {"pattern": r"\$\{"}
 
 
 def json_schema() -> dict[str, Any]:
-    """The schema as plain JSON values."""
-    schema = Config.model_json_schema(by_alias=False, schema_generator=_Untitled)
+    """The schema as plain JSON values, with the options of all plugins that are installed."""
+    schema = Config.model_json_schema(by_alias=False, schema_generator=Untitled)
     sections = schema["$defs"]
     properties = schema["properties"]
     older = {"description": "The older name of `handshake_timeout`.", "deprecated": True}
@@ -39,12 +40,19 @@ def json_schema() -> dict[str, Any]:
     ]
     without_port = {"properties": {"listen": {"type": "null"}}}
     sections[AdminConfig.__name__]["anyOf"] = [without_port, _has("token")]
-    sections[ClusterConfig.__name__]["properties"]["nodes"]["uniqueItems"] = True
+    nodes = sections[ClusterConfig.__name__]["properties"]["nodes"]
+    nodes["uniqueItems"] = True
+    address = sections[NodeConfig.__name__]["properties"]["address"]
+    nodes["items"] = {"anyOf": [dict(address), nodes["items"]]}
+    # Defaults that are made anew for each use are not seen by pydantic.
+    properties["routing"]["default"] = {"plugin": "key_patterns"}
+    sections[UpstreamConfig.__name__]["properties"]["selector"]["default"] = {"plugin": "least_connections"}
+    add_plugins(sections, Untitled)
     result: dict[str, Any] = _polished(schema)
     return {"$schema": _DIALECT, **result, "title": "Configuration of trabbits"}
 
 
-class _Untitled(GenerateJsonSchema):
+class Untitled(GenerateJsonSchema):
     """Without a title for each key, which would only repeat its name."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
@@ -74,9 +82,15 @@ def _polished(schema: Any) -> Any:
         return schema
     if isinstance(description := schema.get("description"), str):
         schema = schema | {"description": " ".join(description.split())}
-    if isinstance(schema.get("default"), float):  # only durations are
+    if isinstance(schema.get("default"), float) and schema.get("examples") == EXAMPLES:
         schema = schema | {"default": format_duration(schema["default"])}
-    if schema.get("type") == "string" and (bounds := {key: schema[key] for key in _TEXT_BOUNDS if key in schema}):
+    if _is_text(schema) and (bounds := {key: schema[key] for key in _TEXT_BOUNDS if key in schema}):
         rest = {key: value for key, value in schema.items() if key not in _TEXT_BOUNDS}
         return rest | {"anyOf": [bounds, dict(_VARIABLE)]}
     return {key: _polished(value) for key, value in schema.items()}
+
+
+def _is_text(schema: dict[str, Any]) -> bool:
+    choices = schema.get("enum")
+    is_choice = isinstance(choices, list) and any(isinstance(each, str) for each in choices)
+    return schema.get("type") == "string" or is_choice

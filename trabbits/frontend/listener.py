@@ -6,7 +6,7 @@ Must not know: where is listened (``service.py``), what sessions do.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from trabbits.frontend.admission import NamedPolicy
 from trabbits.frontend.client_transport import ClientTransport
 from trabbits.frontend.departed import Departed, DepartedSession
 from trabbits.frontend.draining import Draining, Pace
@@ -27,12 +28,16 @@ from trabbits.upstream.upstream import Upstream
 
 
 class ClientFactory(Factory):
-    """Makes a session for every client.  `settings` and `upstreams` give what new sessions get."""
+    """Makes a session for every client.  `settings`, `upstreams` and `policies` give what new sessions get."""
 
     noisy = False
 
     def __init__(
-        self, settings: Callable[[], SessionSettings], upstreams: Callable[[], Mapping[str, Upstream]], reactor: Any
+        self,
+        settings: Callable[[], SessionSettings],
+        upstreams: Callable[[], Mapping[str, Upstream]],
+        reactor: Any,
+        policies: Callable[[], Sequence[NamedPolicy]] = tuple,
     ) -> None:
         self.clock = reactor
         #: The live sessions by id.
@@ -44,6 +49,7 @@ class ClientFactory(Factory):
         self.departed = Departed()
         self._settings = settings
         self._upstreams = upstreams
+        self._policies = policies
         self._logger = Logger("trabbits.session")
         self._empty: Deferred[None] | None = None
 
@@ -54,8 +60,11 @@ class ClientFactory(Factory):
         """A new session for a client that has just connected."""
         session_id = f"proxy-{secrets.token_hex(8)}"
         log = SessionLog(self._logger, session_id)
-        session = Session(session_id, address, self._settings(), log, self.clock.seconds)
-        runner = SessionRunner(session, client, self._upstreams(), self.clock, lambda: self._forget(session_id))
+        policies = self._policies()
+        session = Session(session_id, address, self._settings(), log, self.clock.seconds, guarded=bool(policies))
+        runner = SessionRunner(
+            session, client, self._upstreams(), self.clock, lambda: self._forget(session_id), policies
+        )
         self.sessions[session_id] = runner
         self.totals.connections += 1
         return runner

@@ -28,7 +28,7 @@ class ClientProtocol(Protocol):
         self._client = ClientTransport(self.transport, self._factory.clock, self._full, self._drained)
         self._runner = self._factory.session_for(self._client, address_text(self.transport.getPeer()))
         # Straight to the runner from now on: one call less for every read.
-        self.dataReceived = self._runner.client_received  # type: ignore[method-assign]  # on purpose, see above
+        self.dataReceived = self._runner.receive  # type: ignore[method-assign]  # on purpose, see above
         self._runner.client_connected()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+from trabbits.frontend.admission import Admission, Metering, NamedPolicy, data_policies
 from trabbits.frontend.client_transport import ClientTransport
 from trabbits.frontend.link_requests import LinkRequests
 from trabbits.frontend.openings import Openings
@@ -26,10 +27,14 @@ from trabbits.upstream.upstream import Upstream
 _STALLED = object()
 _CLIENT_FULL = object()
 _ASKED = object()
+_TOO_FAST = object()
 
 
 class SessionRunner:
-    """The surroundings of one session.  `finished` is called once, when nothing of the session is left."""
+    """The surroundings of one session.  `finished` is called once, when nothing of the session is left.
+
+    `policies` are asked if the session is guarded.  `receive` takes the client's octets, from the first to the last.
+    """
 
     def __init__(
         self,
@@ -38,6 +43,7 @@ class SessionRunner:
         upstreams: Mapping[str, Upstream],
         clock: IReactorTime,
         finished: Callable[[], None],
+        policies: Sequence[NamedPolicy] = (),
     ) -> None:
         self.session = session
         self._client = client
@@ -51,6 +57,10 @@ class SessionRunner:
         #: What an operator's wish to close the session said; empty while there is none.
         self.shutdown_reason = ""
         self._finished: Callable[[], None] | None = finished
+        self._admission = self._admission_by(policies) if policies else None
+        self._metering = self._metering_by(policies) if data_policies(policies) else None
+        # Where nothing is metered, nobody asks for each chunk whether it is.
+        self.receive = self.client_received if self._metering is None else self._received_metered
         self._openings = Openings(
             session, upstreams, opened=self._link_opened, changed=self.flush, unexpected=self._unexpected
         )
@@ -69,6 +79,8 @@ class SessionRunner:
         self._drained: set[Link] = set()
         self._acts: dict[type[actions.Action], Callable[[Any], None]] = {
             actions.OpenLinks: self._openings.open_links,
+            actions.AskPolicies: self._ask_policies,
+            actions.DismissPolicies: lambda _: self._dismiss_policies(),
             actions.OpenVirtualHost: self._openings.open_virtual_host,
             actions.CancelLinks: self._openings.cancel,
             actions.CloseLink: self._close_link,
@@ -101,6 +113,7 @@ class SessionRunner:
     def client_lost(self, reason: str) -> None:
         """The client's transport is gone."""
         self.session.client_lost(reason)
+        self._tell_policies_it_left()
         self.flush()
 
     def client_full(self) -> None:
@@ -124,6 +137,7 @@ class SessionRunner:
     def abort(self) -> None:
         """Drop the client and all links at once."""
         self._client.abort()
+        self._tell_policies_it_left()
         dropped = list(self._protocols.items())
         for link, protocol in dropped:
             protocol.abort()
@@ -182,6 +196,58 @@ class SessionRunner:
             finished()
         elif finished is not None:
             self._finished = finished
+
+    # Policies
+
+    def _admission_by(self, policies: Sequence[NamedPolicy]) -> Admission:
+        session = self.session
+        return Admission(
+            policies,
+            session.settings.policy_timeout,
+            self._clock,
+            session.log,
+            admitted=session.admitted,
+            refused=session.refused,
+            changed=self.flush,
+            unexpected=self._unexpected,
+        )
+
+    def _metering_by(self, policies: Sequence[NamedPolicy]) -> Metering:
+        return Metering(
+            policies,
+            self._clock,
+            self.session.log,
+            pause=lambda: self._pause_client(_TOO_FAST),
+            resume=lambda: self._resume_client(_TOO_FAST),
+            broken=self._break_off,
+        )
+
+    def _ask_policies(self, action: actions.AskPolicies) -> None:
+        assert self._admission is not None  # the session is guarded only then
+        self._admission.ask(action.visitor)
+
+    def _dismiss_policies(self) -> None:
+        if self._admission is not None:
+            self._admission.stop()
+        if self._metering is not None:
+            self._metering.stop()
+
+    def _tell_policies_it_left(self) -> None:
+        self._dismiss_policies()
+        if self._admission is not None:
+            self._admission.left()
+
+    def _received_metered(self, data: bytes) -> None:
+        self.client_received(data)
+        assert self._admission is not None
+        assert self._metering is not None
+        # Nothing before it is asked for: it has hardly sent anything.
+        if visitor := self._admission.visitor:
+            self._metering.received(visitor, len(data))
+
+    def _break_off(self, code: int, text: str) -> None:
+        self.session.close(code, text)
+        self.flush()
 
     # Links
 

@@ -22,7 +22,7 @@ from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.logger import Logger
 
-from trabbits.assembly import build_upstreams, session_settings
+from trabbits.assembly import build_policies, build_upstreams, session_settings
 from trabbits.config import Config, Loaded, config_hash
 from trabbits.frontend.draining import Drained, Pace
 from trabbits.log_ids import LogId
@@ -60,7 +60,12 @@ def make_service(
     from trabbits.frontend.listener import ClientFactory
 
     proxy = ProxyService(loaded.config, reactor)
-    factory = ClientFactory(lambda: proxy.settings, lambda: proxy.upstreams, reactor)
+    factory = ClientFactory(
+        lambda: proxy.settings,
+        lambda: proxy.upstreams,
+        reactor,
+        lambda: [(name, each) for _, name, each in proxy.policies],
+    )
     proxy.addService(SignalsService(proxy, reactor))
     proxy.assemble(options, factory, environment)
     _log(LogId.CONFIG_LOADED, path=loaded.source, upstreams=_named(loaded.config), hash=proxy.settings.config_hash)
@@ -81,8 +86,10 @@ class ProxyService(MultiService):
         super().__init__()
         self.config = config
         self.nodes = NodeTable(reactor)
-        self.settings: SessionSettings = session_settings(config)
+        self.settings: SessionSettings = session_settings(config, reactor)
         self.upstreams: Mapping[str, Upstream] = build_upstreams(config, self.nodes, reactor)
+        #: Key, name and policy; they outlive reloads that do not change them.
+        self.policies = build_policies(config, reactor, {})
         self.factory: Any = None
         #: Whether the process was told twice to stop.
         self.aborted = False
@@ -195,14 +202,16 @@ class ProxyService(MultiService):
             return Reloaded(current, changed=False, outdated=0, warnings=loaded.warnings)
         admin = self._admin.prepare(config) if self._admin is not None else None
         try:
-            settings = session_settings(config)
+            settings = session_settings(config, self._reactor)
+            known = {key: policy for key, _, policy in self.policies}
+            policies = build_policies(config, self._reactor, known)
             # The last thing that may fail: it tells `nodes` as well.
             upstreams = build_upstreams(config, self.nodes, self._reactor)
         except BaseException:
             if admin is not None:
                 admin.discard()
             raise
-        self.config, self.settings, self.upstreams = config, settings, upstreams
+        self.config, self.settings, self.upstreams, self.policies = config, settings, upstreams, policies
         if admin is not None:
             admin.commit()
         self._health.refresh()

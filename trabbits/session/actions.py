@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
+from trabbits.interfaces import Visitor
+
 if TYPE_CHECKING:
     from trabbits.session.link import Link
 
@@ -57,6 +59,18 @@ class OpenLinks(Action):
     """
 
     request: LoginRequest
+
+
+@frozen
+class AskPolicies(Action):
+    """Ask the connection policies whether this client may come in.  Answered by `Session.admitted` or `refused`."""
+
+    visitor: Visitor
+
+
+@frozen
+class DismissPolicies(Action):
+    """The session ends: the policies are not asked any more, do not answer, and hold nobody back."""
 
 
 @frozen

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 from trabbits.log_ids import LogId
 from trabbits.session import timers
-from trabbits.session.actions import AbortClient, CancelLinks, CancelTimer, CloseClient, CloseLink, SetTimer
+from trabbits.session.actions import (
+    AbortClient,
+    CancelLinks,
+    CancelTimer,
+    CloseClient,
+    CloseLink,
+    DismissPolicies,
+    SetTimer,
+)
 from trabbits.session.clean_up import CleanUp
 from trabbits.session.link import Link
 from trabbits.session.phase import BEFORE_OPEN, ENDING, Phase
@@ -178,6 +186,8 @@ class Ending:
 
     def _give_up_links(self) -> None:
         session = self._session
+        if session.guarded:
+            session.actions.append(DismissPolicies())
         if session.phase in BEFORE_OPEN:
             session.actions.append(CancelLinks())
         session.actions += (CancelTimer(timers.HANDSHAKE), CancelTimer(timers.HEARTBEAT))

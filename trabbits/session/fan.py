@@ -48,6 +48,7 @@ HELD_MAX: Final = 64 * 1024 * 1024
 WAITING_MAX: Final = 1024 * 1024
 
 _TAG = Struct(">Q").unpack_from
+_HEAD = Struct(">BHI").unpack_from
 _SET_TAG = Struct(">Q").pack_into
 
 
@@ -61,6 +62,7 @@ class FanRelay:
         #: Deliveries that were held since the last `settle`, not counted yet.
         self.fresh: list[Held] = []
         self._held_octets = 0
+        self._failure: Violation | None = None
         self._contended: set[Turns] = set()
         self._paused: set[Link] = set()
         self.closings = Closings(self)
@@ -95,7 +97,8 @@ class FanRelay:
     def start(self) -> None:
         self.session.probing.barrier = self.requests.barrier
         scanner = self.session.client_scanner
-        scanner.carrying = {amqp.BASIC_PUBLISH: self._publish}
+        publish = self._publish_by_headers if self.publishing.by_headers is not None else self._publish
+        scanner.carrying = {amqp.BASIC_PUBLISH: publish}
         scanner.bare = {amqp.BASIC_ACK: self._ack}
         observation = self.session.observation
         names = {id(link.out): link.name for link in self.links}
@@ -116,6 +119,22 @@ class FanRelay:
             return None
         # Exchange and routing key as they stand in the frame, without the ticket before and the bits behind.
         link = self.publishing.routes.get(octets[start + 13 : end - 2])
+        if link is None:
+            return None
+        confirms = state.confirms
+        if confirms is not None:
+            state.links[link].confirms.published(confirms.published())
+        return link.out
+
+    def _publish_by_headers(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
+        """As `_publish`, where the content header stands whole behind the method, as it almost always does."""
+        state = self.channels.get(channel)
+        if state is None or state.special or len(octets) < end + 21:
+            return None
+        kind, its_channel, size = _HEAD(octets, end)
+        if kind != amqp.FRAME_HEADER or its_channel != channel or end + size + 8 > len(octets):
+            return None
+        link = self.publishing.link_by_headers(octets[start:end], octets, end)
         if link is None:
             return None
         confirms = state.confirms
@@ -275,7 +294,15 @@ class FanRelay:
             self._held_octets -= held.counted
         consumer.held.clear()
 
+    def fail(self, violation: Violation) -> None:
+        """A violation found in the middle of a scan: raised as soon as that is over."""
+        self._failure = self._failure or violation
+        self.session.settle_due = True
+
     def settle(self) -> None:
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
         # First of all, because it may ask for something that the decision about pausing must know of.
         if self.session.client_scanner.stalled:
             self.session.client_scanner.resume()

@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
+from trabbits.interfaces import IMessageRoutingStrategy
 from trabbits.log_ids import LogId
 from trabbits.session.fan_channel import FanChannel
+from trabbits.session.fan_undecided import Undecided
 from trabbits.session.reply_keys import PREFIX
 from trabbits.session.tee import Tee
 from trabbits.wire import constants as amqp
 from trabbits.wire.encode import ack_frame, nack_frame
 from trabbits.wire.errors import Violation
+from trabbits.wire.headers import MessageHeaders
 from trabbits.wire.peek import ack_flags, delivery_tag, exchange_and_key, publish_is_mandatory
 from trabbits.wire.scanner import DISCARD, Content, Destination
 
@@ -37,6 +40,11 @@ class Publishing:
     def __init__(self, relay: FanRelay) -> None:
         self._relay = relay
         self._by_name = {link.name: link for link in relay.links}
+        routing = relay.session.settings.routing
+        #: The strategy, if it is to be asked for every message.
+        self.by_headers: IMessageRoutingStrategy | None = (
+            routing if IMessageRoutingStrategy.providedBy(routing) else None
+        )
         self._configured = {upstream.name for upstream in relay.session.settings.upstreams}
         #: (exchange, routing key) as they stand in a frame -> the link.
         self.routes: dict[bytes, Link] = {}
@@ -52,6 +60,8 @@ class Publishing:
         exchange, key = exchange_and_key(frame, 0, len(frame))
         if not exchange and key.startswith(PREFIX):
             return self._reply(state, frame, key)
+        if self.by_headers is not None:
+            return Undecided(lambda undecided, octets: self._decide(state, frame, undecided, octets))
         raw = frame[13:-2]
         link = self.routes.get(raw)
         if link is None:
@@ -64,6 +74,10 @@ class Publishing:
                 self._unattached[raw] = upstream
                 return self._unroutable(state, upstream, exchange, key)
             self.routes[raw] = link
+        return self._send(state, link, frame)
+
+    def _send(self, state: FanChannel, link: Link, frame: bytes) -> Destination:
+        """The link is known."""
         if state.tx is not None:
             state.tx.links.add(link)
         if state.confirms is not None:
@@ -71,11 +85,48 @@ class Publishing:
         link.send(frame)
         return link.out
 
-    def _route(self, exchange: bytes, key: bytes) -> str:
+    def link_by_headers(self, frame: bytes, octets: bytes, at: int) -> Link | None:
+        """The link for the publish in `frame`, whose content header stands at `at`; None when it is no common case.
+
+        The strategy is asked again then: it has failed, or its upstream is not attached.
+        """
+        strategy = self.by_headers
+        assert strategy is not None
+        try:
+            exchange, key = exchange_and_key(frame, 0, len(frame))
+            if not exchange and key.startswith(PREFIX):
+                return None
+            name = strategy.route_message(exchange.decode(), key.decode(), MessageHeaders(octets, at))
+        except Exception:  # it fails again where there is a place to say so
+            return None
+        return self._relay.links[0] if name is None else self._by_name.get(name)
+
+    def _decide(self, state: FanChannel, frame: bytes, undecided: Undecided, octets: bytes) -> Destination:
+        """The content header is there, at the beginning of `octets`."""
+        if state.closing is not None:
+            return DISCARD
+        exchange, key = exchange_and_key(frame, 0, len(frame))
+        try:
+            upstream = self._route(exchange, key, MessageHeaders(bytes(octets)))
+        except Violation as violation:
+            # Raised where it harms nobody's place in the stream.
+            self._relay.fail(violation)
+            return DISCARD
+        link = self._by_name.get(upstream)
+        if link is None:
+            return self._unroutable(state, upstream, exchange, key, under_way=True)
+        undecided.link = link
+        return self._send(state, link, frame)
+
+    def _route(self, exchange: bytes, key: bytes, headers: MessageHeaders | None = None) -> str:
         """The name of the upstream that gets it."""
         strategy = self._relay.session.settings.routing
+        arguments = exchange.decode("utf-8", "surrogateescape"), key.decode("utf-8", "surrogateescape")
         try:
-            name = strategy.route(exchange.decode("utf-8", "surrogateescape"), key.decode("utf-8", "surrogateescape"))
+            if headers is not None and self.by_headers is not None:
+                name = self.by_headers.route_message(*arguments, headers)
+            else:
+                name = strategy.route(*arguments)
             if name is not None and name not in self._configured:
                 raise KeyError(name)
             return self._relay.links[0].name if name is None else name
@@ -127,8 +178,13 @@ class Publishing:
         name = self._relay.session.settings.reply_keys.upstream_of(key)
         return None if name in self._by_name else name
 
-    def _unroutable(self, state: FanChannel, upstream: str, exchange: bytes, key: bytes) -> Destination:
-        """A publish for an upstream that the session opened without: rejected, its content is swallowed."""
+    def _unroutable(
+        self, state: FanChannel, upstream: str, exchange: bytes, key: bytes, *, under_way: bool = False
+    ) -> Destination:
+        """A publish for an upstream that the session opened without: rejected, its content is swallowed.
+
+        `under_way`: its content has begun.
+        """
         shown = {"exchange": exchange.decode("utf-8", "replace"), "key": key.decode("utf-8", "replace")}
         if upstream not in self._missed:
             self._missed.add(upstream)
@@ -140,6 +196,9 @@ class Publishing:
             self._relay.closings.error(state, amqp.NOT_FOUND, text, amqp.BASIC_PUBLISH)
             return DISCARD
         tag = confirms.published()
+        if under_way:
+            self._reject(state, tag)
+            return DISCARD
         scanner = self._relay.session.client_scanner
 
         def began(_: int, content: Content) -> None:

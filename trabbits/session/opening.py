@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from trabbits.interfaces import Visitor
 from trabbits.log_ids import LogId
 from trabbits.session import timers
-from trabbits.session.actions import CancelTimer, OpenLinks, OpenVirtualHost, SetTimer
+from trabbits.session.actions import AskPolicies, CancelTimer, OpenLinks, OpenVirtualHost, SetTimer
 from trabbits.session.handshake import BadProtocolHeader, Handshake
 from trabbits.session.phase import BEFORE_OPEN, Phase
 from trabbits.wire import constants as amqp
@@ -72,9 +73,12 @@ class Opening:
             if agreement.heartbeat:
                 session.actions.append(SetTimer(timers.HEARTBEAT, agreement.heartbeat / 2))
         elif index == amqp.CONNECTION_OPEN:
-            session.phase = Phase.CONNECTING
-            request = OpenVirtualHost(self._handshake.virtual_host_request())
-            session.actions += (CancelTimer(timers.HANDSHAKE), request)
+            session.actions.append(CancelTimer(timers.HANDSHAKE))
+            if session.guarded:
+                session.phase = Phase.ADMITTING
+                session.actions.append(AskPolicies(self._visitor()))
+            else:
+                self._open_virtual_host()
 
     def timed_out(self) -> None:
         """The client took too long."""
@@ -82,6 +86,28 @@ class Opening:
         if session.phase in (Phase.HANDSHAKE, Phase.TUNING):
             session.log(LogId.HANDSHAKE_TIMEOUT, timeout=session.settings.handshake_timeout)
             session.ending.hang_up()
+
+    def _visitor(self) -> Visitor:
+        session = self._session
+        return Visitor(
+            session=session.id,
+            address=session.address,
+            user=session.user,
+            virtual_host=session.virtual_host,
+            properties=session.client_properties,
+        )
+
+    # The policies' part
+
+    def admitted(self) -> None:
+        """They let the client in."""
+        if self._session.phase is Phase.ADMITTING:
+            self._open_virtual_host()
+
+    def refused(self, code: int, text: str) -> None:
+        """They do not, or one of them failed."""
+        if self._session.phase is Phase.ADMITTING:
+            self._session.close(code, text, *divmod(amqp.CONNECTION_OPEN, 1 << 16))
 
     # The upstreams' part
 
@@ -131,3 +157,8 @@ class Opening:
         self._handshake.tune()
         session.actions.append(SetTimer(timers.HANDSHAKE, session.settings.handshake_timeout))
         session.scan_on()
+
+    def _open_virtual_host(self) -> None:
+        """The client may come in, as far as trabbits is concerned."""
+        self._session.phase = Phase.CONNECTING
+        self._session.actions.append(OpenVirtualHost(self._handshake.virtual_host_request()))

@@ -13,6 +13,8 @@ class Phase(Enum):
     AUTHENTICATING = "authenticating"
     #: They have; the client says what it wants.
     TUNING = "tuning"
+    #: It has; the connection policies are asked whether it may come in.
+    ADMITTING = "asking policies"
     #: The upstreams are asked for the virtual host.
     CONNECTING = "opening links"
     RUNNING = "open"
@@ -24,6 +26,6 @@ class Phase(Enum):
 
 
 #: There may be links that are not open yet.
-BEFORE_OPEN = frozenset({Phase.AUTHENTICATING, Phase.TUNING, Phase.CONNECTING})
+BEFORE_OPEN = frozenset({Phase.AUTHENTICATING, Phase.TUNING, Phase.ADMITTING, Phase.CONNECTING})
 #: Nothing is relayed any more.
 ENDING = frozenset({Phase.CLOSING, Phase.CLIENT_CLOSING, Phase.CLOSED})

@@ -52,8 +52,8 @@ class Session(Visible):
     """One client and its links.
 
     `address` is the client's, for people and for the upstreams.  `log` takes an entry of the catalogue and its
-    fields.  `clock` gives seconds since the epoch, for onlookers only.  Every public method but `send` and what is in
-    `Visible` is an event.
+    fields.  `clock` gives seconds since the epoch, for onlookers only.  `guarded`: connection policies are asked before
+    the client comes in.  Every public method but `send` and what is in `Visible` is an event.
     """
 
     def __init__(
@@ -63,11 +63,14 @@ class Session(Visible):
         settings: SessionSettings,
         log: Callable[..., None],
         clock: Callable[[], float] = lambda: 0.0,
+        *,
+        guarded: bool = False,
     ) -> None:
         self.id = id
         self.address = address
         self.settings = settings
         self.log = log
+        self.guarded = guarded
         self.phase = Phase.HANDSHAKE
         #: What onlookers may see of the methods.
         self.observation = Observation(clock)
@@ -177,6 +180,16 @@ class Session(Visible):
         else:
             self.ending.clean_up.try_again()
 
+    # Events of the policies
+
+    def admitted(self) -> None:
+        """The answer to `AskPolicies`: the client may come in."""
+        self._opening.admitted()
+
+    def refused(self, code: int, text: str) -> None:
+        """The answer to `AskPolicies`: it may not, and gets this reply."""
+        self._opening.refused(code, text)
+
     # Events of the links
 
     def link_authenticated(self, name: str, node: str, properties: Mapping[str, Any]) -> None:
@@ -213,7 +226,7 @@ class Session(Visible):
         self.log(LogId.LINK_REFUSED, upstream=name, node=node, code=code, text=text)
         if self.phase not in BEFORE_OPEN:
             return
-        if self.phase is Phase.TUNING:
+        if self.phase in (Phase.TUNING, Phase.ADMITTING):
             # No answer to anything the client said.
             self.close(code, f"{text} (upstream '{name}')", class_id, method_id)
             return
@@ -321,7 +334,7 @@ class Session(Visible):
             return self._control_method(index, frame)
         if self.phase is Phase.RUNNING and self.relay is not None:
             return self.relay.client_method(index, channel, frame)
-        if self.phase is Phase.CONNECTING:
+        if self.phase in (Phase.ADMITTING, Phase.CONNECTING):
             return STALL
         raise Violation(
             amqp.UNEXPECTED_FRAME,

@@ -49,6 +49,8 @@ class SessionSettings:
     handshake_timeout: float = 5.0
     connection_close_timeout: float = 1.0
     tx_best_effort: bool = False
+    #: Seconds that one connection policy may take for its answer.
+    policy_timeout: float = 5.0
     config_hash: str = ""
     #: The least frame_max a client may ask for; the specification's frame-min-size but in tests.
     frame_min: int = FRAME_MIN_SIZE

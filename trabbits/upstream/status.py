@@ -9,7 +9,8 @@ was failed by it, which is forgotten after a while.  Neither forbids a node, oth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from attrs import define, field
@@ -22,11 +23,13 @@ from trabbits.logs import EventLog
 from trabbits.upstream.node import Node
 
 Log = Callable[..., None]
+Labels = Mapping[str, str]
 
 #: Characters kept of an error.
 TEXT_LIMIT = 500
 #: Seconds by which the times to connect are counted.
 CONNECT_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_NO_LABELS: Labels = MappingProxyType({})
 
 
 @define(eq=False)
@@ -60,6 +63,8 @@ class NodeStatus:
     passive_signs: int = 0
     #: From the beginning of an attempt until the node accepted user and password, of those that got there.
     connect_times: Durations = field(factory=lambda: Durations(CONNECT_BOUNDS), repr=False)
+    #: What the configuration says about the node, for selectors; cannot be changed in place.
+    labels: Labels = field(default=_NO_LABELS, repr=False)
     _isolated_at: float = 0.0
     #: Whether the suspicion rests on an attempt that failed, and not on lost links alone.
     _attempt_failed: bool = False
@@ -181,13 +186,18 @@ class NodeTable:
         self._log = log if log is not None else EventLog(Logger("trabbits.upstream"))
         self._statuses: dict[tuple[str, Node], NodeStatus] = {}
 
-    def keep(self, nodes: Iterable[tuple[str, Node]]) -> None:
-        """From now on these, named with their upstreams, are all nodes: known ones stay as they are, others go."""
+    def keep(self, nodes: Iterable[tuple[str, Node]], labels: Mapping[tuple[str, Node], Labels] | None = None) -> None:
+        """From now on these, named with their upstreams, are all nodes: known ones stay as they are, others go.
+
+        `labels` are those of all nodes that have any.
+        """
         known = self._statuses
         self._statuses = {
             (upstream, node): known.get((upstream, node)) or NodeStatus(upstream, node, self._clock, self._log)
             for upstream, node in nodes
         }
+        for key, status in self._statuses.items():
+            status.labels = MappingProxyType(dict((labels or {}).get(key, _NO_LABELS)))
 
     def of(self, upstream: str) -> tuple[NodeStatus, ...]:
         """The nodes of one upstream."""

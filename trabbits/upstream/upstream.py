@@ -13,13 +13,15 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from trabbits.interfaces import INodeSelector
 from trabbits.log_ids import LogId
 from trabbits.logs import EventLog
+from trabbits.plugins.least_connections import LeastConnections
 from trabbits.session.actions import LoginRequest, VirtualHostRequest
 from trabbits.upstream.errors import LinkRefused, LinkUnreachable
 from trabbits.upstream.login import Login
 from trabbits.upstream.protocol import LinkProtocol
-from trabbits.upstream.selection import NoLink, Search, reason
+from trabbits.upstream.selection import NoLink, Preference, Search, reason
 from trabbits.upstream.status import Log, NodeStatus
 
 #: Seconds that a node stays suspect which failed a client.
@@ -31,6 +33,8 @@ class Upstream:
 
     A link is opened in two steps, `open_link` and `open_virtual_host`: what a client takes between the two is not the
     upstream's time.  Each goes on at the next node when one does not work; what a node says about the client is final.
+
+    `selector` orders nodes that nothing or the same speaks against; `selector_name` is what the log calls it.
 
     Of an upstream that is not `required` only `usable` nodes are tried, and nobody has to wait when there is none.
     """
@@ -44,6 +48,8 @@ class Upstream:
         *,
         required: bool = True,
         suspicion: float = SUSPICION,
+        selector: INodeSelector | None = None,
+        selector_name: str = "",
         random: Random | None = None,
         log: Log | None = None,
     ) -> None:
@@ -53,8 +59,10 @@ class Upstream:
         self.required = required
         self._suspicion = suspicion
         self._reactor = reactor
-        self._random = random if random is not None else Random()
         self._log = log if log is not None else EventLog(Logger("trabbits.upstream"))
+        selector = selector if selector is not None else LeastConnections()
+        plugin = selector_name or type(selector).__name__
+        self._preference = Preference(name, selector, plugin, random if random is not None else Random(), self._log)
 
     def open_link(self, request: LoginRequest) -> Deferred[LinkProtocol]:
         """A link that accepted user and password, ready for `open_virtual_host`.
@@ -127,7 +135,7 @@ class Upstream:
             self._log(LogId.LINK_RETRIED, upstream=self.name, node=str(status.node), left=left, text=text)
 
     def _search(self) -> Search:
-        return Search(self.name, self.statuses, self._random, required=self.required)
+        return Search(self.name, self.statuses, self._preference, required=self.required)
 
     async def _log_in(self, status: NodeStatus, request: LoginRequest) -> LinkProtocol:
         status.attempt_begins(2 * self.timeout)  # for both steps

@@ -1,0 +1,147 @@
+"""Fan sessions whose strategy reads headers: each message goes where its headers say, whole and in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from pamqp import body, commands, frame, header
+from zope.interface import implementer
+
+from tests.session.conftest import Opening
+from tests.session.fans import ack, confirm
+from tests.session.frames import on
+from tests.session.playbook import Playbook
+from trabbits.interfaces import IMessageRoutingStrategy
+from trabbits.log_ids import LogId
+from trabbits.wire import constants as amqp
+
+
+@implementer(IMessageRoutingStrategy)
+class ByTenant:
+    """The header `to` names the upstream."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+
+    def route(self, exchange: str, routing_key: str) -> str | None:
+        raise AssertionError("asked without headers")
+
+    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> str | None:
+        self.seen.append(dict(headers))
+        if headers.get("to") == "bad":
+            raise LookupError("no such tenant")
+        name: str | None = headers.get("to")
+        return name
+
+
+def message(to: str | None, octets: bytes = b"body", channel: int = 1, piece: int = 100_000, **more: Any) -> bytes:
+    """A publish with this header."""
+    headers = {"to": to, **more} if to is not None else None
+    properties = commands.Basic.Properties(content_type="text/plain", headers=headers)
+    parts = [frame.marshal(commands.Basic.Publish(exchange="x", routing_key="k"), channel)]
+    parts.append(frame.marshal(header.ContentHeader(0, len(octets), properties), channel))
+    parts += [frame.marshal(body.ContentBody(octets[at : at + piece]), channel) for at in range(0, len(octets), piece)]
+    return b"".join(parts)
+
+
+@pytest.fixture
+def strategy() -> ByTenant:
+    return ByTenant()
+
+
+@pytest.fixture
+def play(opened: Opening, strategy: ByTenant) -> Playbook:
+    return opened("a", "b", routing=strategy)
+
+
+def test_each_message_goes_where_its_headers_say(play: Playbook) -> None:
+    play.client(message("b"), message("a"), message("b", b""))
+    play.expect_link("b", message("b"), message("b", b""))
+    play.expect_link("a", message("a"))
+
+
+def test_without_headers_there_is_no_opinion(play: Playbook, strategy: ByTenant) -> None:
+    play.client(message(None))
+    play.expect_link("a", message(None))
+    assert strategy.seen == [{}]
+
+
+@pytest.mark.parametrize("size", [1, 7, 11, 19, 30])
+def test_a_message_in_pieces_goes_whole(play: Playbook, size: int) -> None:
+    octets = message("b", b"x" * 100, piece=40) + message("a", b"y")
+    for at in range(0, len(octets), size):
+        play.session.client_received(octets[at : at + size])
+    play.do(lambda: None)
+    play.expect_link("b", message("b", b"x" * 100, piece=40))
+    play.expect_link("a", message("a", b"y"))
+
+
+def test_headers_of_all_kinds_are_decoded(play: Playbook, strategy: ByTenant) -> None:
+    octets = message("b", number=5, yes=True, nested={"a": [1, "two"]})
+    play.client(octets)
+    play.expect_link("b", octets)
+    assert strategy.seen == [{"to": "b", "number": 5, "yes": True, "nested": {"a": [1, "two"]}}]
+
+
+def test_confirms_are_mapped_back(play: Playbook) -> None:
+    confirm(play)
+    play.client(message("b"), message("a"), message("b"))
+    play.skip()
+    play.link("b", ack(2, True))
+    play.expect_client(ack(1), ack(3))
+    play.link("a", ack(1))
+    play.expect_client(ack(2))
+
+
+def test_messages_interleaved_on_channels_stay_apart(play: Playbook) -> None:
+    play.open_channel(2)
+    first, second = message("b", b"one"), message("a", b"two", channel=2)
+    method = len(on(1, commands.Basic.Publish(exchange="x", routing_key="k")))
+    play.client(first[:method], second[:method], first[method:], second[method:])
+    play.expect_link("b", first)
+    play.expect_link("a", second)
+
+
+def test_frames_for_all_links_do_not_cut_a_message(play: Playbook) -> None:
+    """A link that gets a message gets nothing of ours on the channel before that is whole."""
+    octets = message("b", b"x" * 50, piece=25)
+    play.client(octets[:-33])
+    play.skip()
+    relay: Any = play.session.relay
+    play.do(lambda: relay.to_link(relay.channels[1], play.links["b"], on(1, commands.Basic.Qos(prefetch_count=1))))
+    play.expect_nothing()
+    play.client(octets[-33:])
+    play.expect_link("b", octets[-33:], on(1, commands.Basic.Qos(prefetch_count=1)))
+
+
+def test_a_strategy_that_fails_ends_the_session_with_its_name(play: Playbook) -> None:
+    play.client(message("bad"), message("a"))
+    logged = [fields for entry, fields in play.logged if entry is LogId.ROUTING_FAILED]
+    assert logged[0]["plugin"] == "ByTenant"
+    sent = play.taken("client")
+    close = frame.unmarshal(sent[-1])[2]
+    assert close.reply_code == amqp.INTERNAL_ERROR
+    assert "ByTenant" in close.reply_text
+    play.skip()
+
+
+@pytest.mark.parametrize("confirms", [True, False])
+def test_an_upstream_that_is_not_attached(fresh: Opening, strategy: ByTenant, confirms: bool) -> None:
+    play = fresh("a", "b", "c", routing=strategy, optional="c")
+    play.open(missing="c")
+    play.open_channel(1)
+    if confirms:
+        confirm(play)
+    play.client(message("c", b"x" * 100, piece=30))
+    if not confirms:
+        for name in "ab":
+            play.skip()
+            play.link(name, on(1, commands.Channel.CloseOk()))
+    reply: Any = frame.unmarshal(play.taken("client")[-1])[2]
+    if confirms:
+        assert isinstance(reply, commands.Basic.Nack)
+    else:
+        assert (reply.reply_code, reply.name) == (404, "Channel.Close")
+    play.skip()
