@@ -149,6 +149,39 @@ def test_secrets_are_not_kept(opened: Opening) -> None:
     assert b"the new secret" not in kept
 
 
+def test_secrets_are_not_kept_either_with_what_came_in_the_same_chunk(opened: Opening) -> None:
+    play = opened("a")
+    update = on(0, commands.Connection.UpdateSecret("the new secret", "because"))
+    octets = publish(1, "k") + update + publish(1, "k") * 2
+    # Cut in the middle of the secret, too.
+    for cut in (0, octets.index(b"new")):
+        for chunk in (octets[:cut], octets[cut:]):
+            play.session.client_received(chunk)
+        kept = b"".join(entry[2] for entry in play.session.observation._recent)
+        assert b"the new" not in kept
+        assert b"new secret" not in kept
+        assert b"secret\x07because" not in kept
+    play.skip()
+    assert play.session.observation.methods()[amqp.BASIC_PUBLISH] == 6
+    play.client(publish(1, "k"))
+    assert lines(play)[-1] == "t→u a Basic.Publish"
+
+
+def test_huge_methods_are_not_kept(opened: Opening) -> None:
+    play = opened("a")
+    for size in (100, 1000, 10_000):
+        for _ in range(KEPT):
+            play.client(on(1, Queue.Declare(queue="q", arguments={"x": "y" * size})))
+        assert sum(len(entry[2]) for entry in play.session.observation._recent) < 150_000
+    assert "omitted" in play.session.observation.events()[-1].arguments
+    for _ in range(KEPT):
+        play.client(on(1, Queue.Declare(queue="q", arguments={"x": "y" * 3000})))
+    assert "arguments" in play.session.observation.events()[-1].arguments
+    play.session.observation.condense()
+    assert "omitted" in play.session.observation.events()[-1].arguments
+    assert sum(len(entry[2]) for entry in play.session.observation._recent) < 10_000
+
+
 def test_the_last_methods_are_kept_and_bodies_of_large_messages_are_not(opened: Opening) -> None:
     play = opened("a")
     for number in range(300):
@@ -174,17 +207,30 @@ def test_watchers_hear_what_happens_from_now_on(opened: Opening) -> None:
     play.client(publish(1, "key", b"x"))
     stop()
     play.client(publish(1, "key", b"x"))
+    stop()
     assert heard == ["c→t Basic.Publish", "t→u a Basic.Publish"]
 
 
 def test_what_was_put_back_is_counted_once(opened: Opening) -> None:
     play = opened("a", "b")
+    heard: list[str] = []
+    play.session.observation.watch(lambda events: heard.extend(line(event) for event in events))
     play.client(on(1, Basic.Get(queue="q")), on(1, Queue.Declare(queue="q")))
     play.session.messages_counted(0, 0)
     play.link("a", on(1, Basic.GetEmpty()))
     play.link("b", on(1, Basic.GetEmpty()))
     assert play.session.observation.methods()[amqp.QUEUE_DECLARE] == 1
     assert lines(play).count("c→t Queue.Declare") == 1
+    assert heard.count("c→t Queue.Declare") == 1
+
+
+def test_a_method_that_fails_is_told_with_its_consequences(opened: Opening) -> None:
+    play = opened("a")
+    heard: list[str] = []
+    play.session.observation.watch(lambda events: heard.extend(line(event) for event in events))
+    play.client(on(2, Queue.Declare(queue="q")))
+    play.client(on(0, commands.Connection.CloseOk()))
+    assert heard == ["c→t Queue.Declare", "t→c Connection.Close", "c→t Connection.CloseOk"]
 
 
 def test_methods_that_failed_are_counted(opened: Opening) -> None:

@@ -1,8 +1,8 @@
 """What onlookers are told, compared with what both ends of a session know, under random schedules.
 
 The models of `test_model.py` exchange anything; whenever nothing is on its way, the session's numbers must be theirs:
-methods, frames, publishes and deliveries, what is not acknowledged and not confirmed.  A watcher that was there from the
-beginning has seen every method once, on each side that it passed.
+methods, frames, publishes and deliveries, what is not acknowledged and not confirmed.  A watcher that was there from
+the beginning has seen every method once, on each side that it passed.
 """
 
 from __future__ import annotations

@@ -136,14 +136,18 @@ def test_the_upstream_closes_a_channel(opened: Opening) -> None:
 
 
 @pytest.mark.parametrize("client_first", [True, False])
-def test_both_close_a_channel_at_once(client_first: bool, opened: Opening) -> None:
+@pytest.mark.parametrize("client_closes_first", [True, False])
+def test_both_close_a_channel_at_once(client_closes_first: bool, client_first: bool, opened: Opening) -> None:
     """Each answers the other's close; the channel may be opened again when both have."""
     play = opened("a")
     bye, error = channel_close(1, 200, "bye"), channel_close(1, 404, "NOT_FOUND - no")
-    play.client(bye)
-    play.expect_link("a", bye)
-    play.link("a", error)
-    play.expect_client(error)
+    for step in ("client", "link") if client_closes_first else ("link", "client"):
+        if step == "client":
+            play.client(bye)
+            play.expect_link("a", bye)
+        else:
+            play.link("a", error)
+            play.expect_client(error)
     for step in ("client", "link") if client_first else ("link", "client"):
         if step == "client":
             play.client(on(1, Channel.CloseOk()))

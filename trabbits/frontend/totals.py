@@ -7,11 +7,12 @@ when somebody asks, and kept when they go.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from attrs import define, evolve, field
 
 from trabbits.frontend.runner import SessionRunner
+from trabbits.wire.methods import METHODS
 
 
 @define
@@ -23,7 +24,7 @@ class Sums:
     sent_frames: int = 0
     received_octets: int = 0
     sent_octets: int = 0
-    #: Methods exchanged with clients, by class and method id.
+    #: Methods exchanged with clients, by class and method id; 0 for those that do not exist.
     methods: Counter[int] = field(factory=Counter)
     #: Methods of clients that a channel or a connection was closed for, by class and method id; 0 for others.
     errored_methods: Counter[int] = field(factory=Counter)
@@ -38,8 +39,8 @@ class Sums:
         self.sent_frames += session.sent_frames
         self.received_octets += runner.received_octets
         self.sent_octets += runner.sent_octets
-        self.methods.update(observation.methods())
-        self.errored_methods.update(observation.errored)
+        self.methods.update(_existing(observation.methods()))
+        self.errored_methods.update(_existing(observation.errored))
         self.publishes.update(observation.publishes())
         self.deliveries.update(observation.deliveries())
 
@@ -52,6 +53,15 @@ class Sums:
             publishes=self.publishes.copy(),
             deliveries=self.deliveries.copy(),
         )
+
+
+def _existing(counts: Mapping[int, int]) -> Mapping[int, int]:
+    """One number for all that clients made up: they are kept for as long as the process runs."""
+    if counts.keys() <= METHODS.keys():
+        return counts
+    known = Counter({index: count for index, count in counts.items() if index in METHODS})
+    known[0] = sum(counts.values()) - known.total()
+    return known
 
 
 class Totals:

@@ -26,6 +26,7 @@ from trabbits.session.phase import BEFORE_OPEN, ENDING, Phase
 from trabbits.wire import constants as amqp
 from trabbits.wire.drain import Drain
 from trabbits.wire.encode import connection_close, empty_method
+from trabbits.wire.encode import frame as build_frame
 from trabbits.wire.errors import Violation
 from trabbits.wire.peek import reply_of_close
 
@@ -177,6 +178,8 @@ class Ending:
         found = self._drain.feed(octets)
         if found is None or session.phase is not Phase.CLOSING:
             return
+        # What else came with it was not kept.
+        session.observation.taken_from_client(found, build_frame(amqp.FRAME_METHOD, 0, found.to_bytes(4, "big")))
         if found == amqp.CONNECTION_CLOSE:
             # Both closed at once: it gets its answer, and that is the end.
             session.send(empty_method(0, amqp.CONNECTION_CLOSE_OK))

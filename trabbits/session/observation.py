@@ -4,7 +4,8 @@ Lives here: `Observation`, fed by the scanners (common methods, a chunk at a tim
 of its own; `MethodEvent`, one method as an onlooker sees it.  Must not know: who looks.
 
 Nothing is decoded before somebody asks.  Small chunks are kept as they came, of larger ones only the method frames; so
-a session keeps a few dozen KiB at most.  Bodies are never shown, and frames with secrets are kept without arguments.
+a session keeps a few dozen KiB; with huge methods some hundred, and a tenth of that when it has gone.  Bodies are never
+shown, and frames with secrets are kept without arguments.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ from trabbits.wire import constants as amqp
 from trabbits.wire.decode import decode_method
 from trabbits.wire.errors import Violation
 from trabbits.wire.methods import METHODS, name_of
-from trabbits.wire.scanner import DISCARD, Destination, Mark
+from trabbits.wire.scanner import DISCARD, STALL, Destination, Mark
 
 #: Methods that a session remembers.
 KEPT: Final = 100
 #: Octets of a chunk per method in it, up to which the chunk is kept whole: cheaper than to cut it.
 _WHOLE_CHUNK: Final = 256
-#: Octets of one method frame that are kept.
+#: Of a method frame with more octets the head is kept: here, and when the session has gone.
 _FRAME_MAX: Final = 4096
+_DEPARTED_FRAME_MAX: Final = 512
 _HEAD: Final = 11
 _CHANNEL = Struct(">H").unpack_from
 _INDEX = Struct(">I").unpack_from
@@ -80,6 +82,10 @@ class Observation:
         self._recent: deque[_Entry] = deque()
         self._kept = 0
         self._watchers: list[Callable[[list[MethodEvent]], None]] = []
+        #: What watchers hear when it is clear whether the client's frame was taken; None when nothing is unclear.
+        self._untold: list[list[MethodEvent]] | None = None
+        #: Whether the client's chunk holds a secret: then none of it is kept but methods.  Ended by the next chunk.
+        self.discreet = False
         self._to_client = Tap(self, PROXY_TO_CLIENT)
         self._from_client = Tap(self, CLIENT_TO_PROXY)
         #: What is seen of the client's methods.
@@ -107,11 +113,30 @@ class Observation:
 
     def taken_from_client(self, index: int, frame: bytes) -> None:
         """A frame that the session takes for itself, or passes on by `sent_to_link`."""
+        if index in SECRET_METHODS:
+            # The beginning of the frame may have come with another chunk.
+            self._condense(_FRAME_MAX)
+            self.discreet = True
         self._from_client.note(index, frame)
 
-    def put_back(self, index: int) -> None:
-        """The frame just taken from the client was not taken after all."""
+    def taking(self, index: int, frame: bytes, take: Callable[[], Destination | None]) -> Destination | None:
+        """The same for a frame that `take` may leave where it is (`STALL`): then it was not there yet."""
+        self._untold = []
+        try:
+            self.taken_from_client(index, frame)
+            destination = take()
+            if destination is STALL:
+                self._put_back(index)
+        finally:
+            untold, self._untold = self._untold, None
+            for events in untold:
+                self._tell(events)
+        return destination
+
+    def _put_back(self, index: int) -> None:
         self._from_client.counts[index] -= 1
+        if self._untold:
+            del self._untold[0]
         for at in range(len(self._recent) - 1, -1, -1):
             if self._recent[at][1] is self._from_client:
                 del self._recent[at]
@@ -158,16 +183,22 @@ class Observation:
         self._kept = kept
         if self._watchers:
             events = list(entry[1].events(entry))
-            for watcher in list(self._watchers):
-                watcher(events)
+            if self._untold is None:
+                self._tell(events)
+            else:
+                self._untold.append(events)
+
+    def _tell(self, events: list[MethodEvent]) -> None:
+        for watcher in list(self._watchers):
+            watcher(events)
 
     def condense(self) -> None:
-        """The session is over: keep no octets of chunks but the methods, and no watchers."""
+        """The session is over: keep no octets of chunks but the methods, of large ones less, and no watchers."""
         self._watchers.clear()
-        kept, self._recent = self._recent, deque()
-        self._kept = 0
-        for entry in kept:
-            self.keep(entry[1].condensed(entry))
+        self._condense(_DEPARTED_FRAME_MAX)
+
+    def _condense(self, frame_max: int) -> None:
+        self._recent = deque(entry[1].condensed(entry, frame_max) for entry in self._recent)
 
     # What is asked
 
@@ -178,7 +209,12 @@ class Observation:
     def watch(self, watcher: Callable[[list[MethodEvent]], None]) -> Callable[[], None]:
         """Tell `watcher` of everything from now on, a chunk at a time; returns how to end it.  It must not raise."""
         self._watchers.append(watcher)
-        return lambda: self._watchers.remove(watcher)
+
+        def stop() -> None:
+            if watcher in self._watchers:
+                self._watchers.remove(watcher)
+
+        return stop
 
     def methods(self) -> dict[int, int]:
         """How many methods were exchanged with the client, either way, by class and method id."""
@@ -264,20 +300,22 @@ class Tap:
             self._observation.skipped += (len(kept) - KEPT) * (2 if self._onward else 1)
             kept = kept[-KEPT:]
         # Routes patch within their walk only: nothing of it changes any more.
-        entry = (self._observation.clock(), self, octets, out if type(out) is bytearray else None, kept)
-        self._observation.keep(entry if len(octets) <= _WHOLE_CHUNK * len(marks) else self.condensed(entry))
+        observation = self._observation
+        entry = (observation.clock(), self, octets, out if type(out) is bytearray else None, kept)
+        whole = len(octets) <= _WHOLE_CHUNK * len(marks) and not observation.discreet
+        observation.keep(entry if whole else self.condensed(entry))
 
-    def condensed(self, entry: _Entry) -> _Entry:
-        """The same entry with the octets of its methods only."""
+    def condensed(self, entry: _Entry, frame_max: int = _FRAME_MAX) -> _Entry:
+        """The same entry with the octets of its methods only, and the heads only of those that are too large."""
         time, _, octets, out, kept = entry
         patched = out is not None
         if len(kept) == 1 and not patched:
             start, end, index, label = kept[0]
-            frame = octets[start:end] if end - start <= _FRAME_MAX else octets[start : start + _FRAME_MAX]
+            frame = octets[start:end] if end - start <= frame_max else octets[start : start + _HEAD]
             return time, self, frame, None, ((0, len(frame), index, _name(label)),)
         pieces, changed, moved, at = [], [], [], 0
         for start, end, index, label in kept:
-            stop = min(end, start + _FRAME_MAX)
+            stop = end if end - start <= frame_max else start + _HEAD
             pieces.append(octets[start:stop])
             if out is not None:
                 changed.append(out[start:stop])
@@ -300,10 +338,8 @@ class Tap:
     def note(self, index: int, frame: bytes) -> None:
         """One frame by itself."""
         self.counts[index] = self.counts.get(index, 0) + 1
-        if index in SECRET_METHODS:
+        if index in SECRET_METHODS or len(frame) > _FRAME_MAX:
             frame = frame[:_HEAD]
-        elif len(frame) > _FRAME_MAX:
-            frame = frame[:_FRAME_MAX]
         observation = self._observation
         observation.keep((observation.clock(), self, frame, None, ((0, len(frame), index, None),)))
 

@@ -120,7 +120,9 @@ class PlainRelay:
         elif known is None:
             raise channel_not_open(index, channel)
         elif index == amqp.CHANNEL_CLOSE:
-            known.state = ChannelState.CLIENT_CLOSING
+            # When both close at once, the client still owes its close-ok.
+            if known.state is ChannelState.OPEN:
+                known.state = ChannelState.CLIENT_CLOSING
         elif index == amqp.CHANNEL_CLOSE_OK:
             if known.state is ChannelState.UPSTREAM_CLOSING:
                 del self._channels[channel]

@@ -141,6 +141,7 @@ class Session(Visible):
     def client_received(self, octets: bytes) -> None:
         """Octets came from the client."""
         self._heard = True
+        self.observation.discreet = False
         try:
             self.feed(octets)
             if self.settle_due:
@@ -320,11 +321,7 @@ class Session(Visible):
     # Channel 0 and the phases
 
     def _client_method(self, index: int, channel: int, frame: bytes) -> Destination | None:
-        self.observation.taken_from_client(index, frame)
-        destination = self._client_acts(index, channel, frame)
-        if destination is STALL:
-            self.observation.put_back(index)
-        return destination
+        return self.observation.taking(index, frame, lambda: self._client_acts(index, channel, frame))
 
     def _client_acts(self, index: int, channel: int, frame: bytes) -> Destination | None:
         if self.phase is Phase.AUTHENTICATING and not (channel == 0 and index == amqp.CONNECTION_CLOSE):

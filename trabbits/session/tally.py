@@ -29,6 +29,18 @@ class Tally:
         """Tags that are not settled."""
         return self.issued - self._settled - self._ahead
 
+    @property
+    def gaps(self) -> int:
+        """Settled intervals behind an open tag: what a copy costs."""
+        return len(self._ends)
+
+    def copy(self) -> Tally:
+        """The same tags, to go on differently."""
+        other = Tally()
+        other.issued, other._settled, other._ahead = self.issued, self._settled, self._ahead
+        other._ends, other._starts = self._ends.copy(), self._starts.copy()
+        return other
+
     def settle(self, tag: int, *, multiple: bool = False) -> None:
         """This tag, with `multiple` all up to it (0: all there are).  What was never handed out is ignored.
 
