@@ -93,8 +93,8 @@ def build_policies(
     context = plugin_context(config, reactor)
     built: list[tuple[str, str, IConnectionPolicy]] = []
     for use in config.policies:
-        twins = sum(name == use.plugin for _, name, _ in built)
-        key = f"{use.plugin} {twins} {json.dumps(use.options, sort_keys=True)}"
+        same = f"{use.plugin} {json.dumps(use.options, sort_keys=True)}"
+        key = f"{same} {sum(each.startswith(same) for each, _, _ in built)}"
         built.append((key, use.plugin, known[key] if key in known else use.make(context)))
     return built
 

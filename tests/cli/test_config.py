@@ -26,21 +26,26 @@ upstream primary
   health check       off
   gets               what no pattern matches
   queue attributes   as clients say
+  rewriters          none
   queue options      none
 
 upstream cluster-eu
-  nodes              rabbit-1.eu.example.com:5672, 10.0.0.5:5672, [::1]:5673
+  nodes              rabbit-1.eu.example.com:5672 {"datacenter": "eu-1"}, 10.0.0.5:5672, [::1]:5673
+  selector           datacenter_affinity {"datacenter": "eu-1"}
   required           no: clients connect without it while it is down
   timeout            500ms
   health check       every 30s within 5s as "health" at "/"; isolated after 3 failures, then every 1m
   gets               "eu.#", "*.eu", "order-%.eu"
   queue attributes   durable true, auto_delete false, without x-expires
+  rewriters          quorum {"queues": ["orders.#"]}
   queue options      try_passive, emulate_auto_delete
 
 clients
   session            fan: several upstreams as one
   offered            frame_max 131072, channel_max 2046, heartbeat 1m
   handshake          within 5s
+  policies           max_connections {"total": 10000, "per_user": 500}; each within 5s
+  routing            key_patterns
   connection close   within 1s
   transactions       of one upstream each
 
@@ -55,7 +60,7 @@ leaving
 def test_a_good_configuration(command: list[str]) -> None:
     """Both commands say "ok" and what would run, without the password."""
     path = str(EXAMPLES / "everything.json")
-    result = trabbits(*command, path, HEALTH_PASSWORD="hunter2")
+    result = trabbits(*command, path, HEALTH_PASSWORD="hunter2", ADMIN_TOKEN="hunter3")
     assert (result.stdout, result.stderr, result.exit_code) == (f"ok: {path}\n{SUMMARY}", "", 0)
 
 
@@ -65,6 +70,30 @@ def test_jsonnet() -> None:
     assert result.exit_code == 0
     assert "rabbit-3.blue:5672" in result.stdout
     assert "hunter2" not in result.output
+
+
+def test_plugins() -> None:
+    """Their names, and the options that were given, without secrets."""
+    result = trabbits("config", "check", str(EXAMPLES / "plugins.json"), AUTH_TOKEN="hunter5")
+    assert (result.stderr, result.exit_code) == ("", 0)
+    rows = {line[2:20].strip(): line[21:] for line in result.stdout.splitlines() if line.startswith("  ")}
+    assert rows["routing"].startswith('first_match {"strategies": [{"plugin": "headers", ')
+    assert rows["policies"].startswith('max_connections {"total": 10000, "per_virtual_host": 2000}, http_auth {"url": ')
+    assert rows["policies"].endswith('"token": "**********"}; each within 5s')
+    assert rows["gets"] == "what first_match routes to it"
+    assert "hunter5" not in result.output
+
+
+def test_a_wrong_option(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    upstreams = [{"name": "a", "address": "a:1"}, {"name": "b", "address": "b:1"}]
+    routing = {"plugin": "weighted", "options": {"weights": {"a": 90, "c": 10}}}
+    path.write_text(json.dumps({"upstreams": upstreams, "routing": routing}))
+    result = trabbits("config", "check", str(path))
+    assert (result.stdout, result.exit_code) == ("", 2)
+    assert result.stderr.splitlines()[1:] == [
+        '  routing.options.weights.c: expected the name of an upstream: "a", "b", found "c"'
+    ]
 
 
 @pytest.mark.parametrize("command", [["config", "check"], ["check-config"]])
@@ -78,8 +107,8 @@ def test_a_bad_configuration(command: list[str], tmp_path: Path) -> None:
         f"trabbits: error: {path}: 3 errors in the configuration",
         '  upstreams[0].address: expected "host:port", such as "localhost:5672", found "${NOWHERE}"',
         "  heartbeat: expected at least 0, found -1",
-        "  colour: unknown key, expected one of channel_max, connection_close_timeout, frame_max, graceful_shutdown, "
-        "handshake_timeout, heartbeat, transactions, upstreams",
+        "  colour: unknown key, expected one of admin, channel_max, connection_close_timeout, frame_max, "
+        "graceful_shutdown, handshake_timeout, heartbeat, policies, policy_timeout, routing, transactions, upstreams",
         "  warning: upstreams[0].address: the environment variable NOWHERE is not set, "
         "the empty text stands in its place",
     ]
@@ -112,6 +141,7 @@ def test_the_summary_of_odd_values(tmp_path: Path) -> None:
         "address": "a:1",
         "routing": {"key_patterns": ["\x1b[31m\x7f\u202e"]},
         "queue_attributes": {"arguments": {"\x9b": "\x1b", "x": [1.5, "ü"]}},
+        "rewriters": [{"plugin": "quorum", "options": {"queues": ["\x1b[31m"]}}],
     }
     path.write_text(json.dumps({"upstreams": [upstream], "heartbeat": 0, "transactions": {"best_effort": True}}))
     result = trabbits("check-config", str(path))

@@ -131,7 +131,7 @@ def test_where_a_configuration_uses_them(tmp_path: Path) -> None:
 def test_plugins_in_the_options_of_others_are_used_too(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     parts = [
-        {"plugin": "exchange", "options": {"rules": [{"pattern": "x", "upstream": "a"}]}},
+        {"plugin": "exchange", "options": {"rules": [{"exchange": "x", "upstream": "a"}]}},
         {"plugin": "key_patterns", "options": {}},
     ]
     upstream = {"name": "a", "address": "localhost:5672"}

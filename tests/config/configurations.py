@@ -15,7 +15,8 @@ FULL: dict[str, Any] = {
     "upstreams": [
         {
             "name": "primary",
-            "cluster": {"nodes": ["localhost:5672", "[::1]:5672"]},
+            "cluster": {"nodes": [{"address": "localhost:5672", "labels": {"datacenter": "eu"}}, "[::1]:5672"]},
+            "selector": {"plugin": "datacenter_affinity", "options": {"datacenter": "eu", "order": ["us", "as"]}},
             "required": False,
             "health_check": {
                 "enabled": True,
@@ -39,6 +40,7 @@ FULL: dict[str, Any] = {
                 "exclusive": None,
                 "arguments": {"x-queue-type": "quorum", "x-expires": None, "x-list": [1, "a", {"b": 1.5}]},
             },
+            "rewriters": [{"plugin": "quorum", "options": {"queues": ["orders.#"], "dropped": ["x-odd"]}}],
             "queue_options": {"try_passive": True, "emulate_auto_delete": True},
         },
     ],
@@ -48,7 +50,30 @@ FULL: dict[str, Any] = {
     "frame_max": 8192,
     "channel_max": 100,
     "heartbeat": "10s",
+    "routing": {
+        "plugin": "first_match",
+        "options": {
+            "strategies": [
+                {
+                    "plugin": "headers",
+                    # In options inside of options, defaults count as something else.
+                    "options": {"rules": [{"match": {"x": 1}, "any": False, "upstream": "orders"}], "default": None},
+                },
+                {"plugin": "key_patterns"},
+            ]
+        },
+    },
+    "policies": [
+        {"plugin": "max_connections", "options": {"total": 5, "users": {"guest": 1}}},
+        {"plugin": "http_auth", "options": {"url": "https://a/b", "token": "hunter2", "timeout": 1.5}},
+    ],
+    "policy_timeout": "2s",
     "transactions": {"best_effort": True},
+}
+
+#: The same with routing that names upstreams in its own options.
+WEIGHTED: dict[str, Any] = FULL | {
+    "routing": {"plugin": "weighted", "options": {"weights": {"primary": 90, "orders": 10}, "header": "customer"}}
 }
 
 
@@ -60,9 +85,9 @@ def refused(raw: Any) -> dict[str, str]:
     return {problem.path: problem.message for problem in caught.value.problems}
 
 
-def changed(path: list[str | int], value: Any) -> dict[str, Any]:
-    """FULL with one value replaced."""
-    raw = copy.deepcopy(FULL)
+def changed(path: list[str | int], value: Any, base: dict[str, Any] = FULL) -> dict[str, Any]:
+    """FULL, or another one, with one value replaced."""
+    raw = copy.deepcopy(base)
     place: Any = raw
     for part in path[:-1]:
         place = place[part]
@@ -87,3 +112,7 @@ json_values = st.recursive(
 def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [path, *(place for key, item in items for place in places(item, (*path, key)))]
+
+
+#: A configuration, and a place in it.
+anywhere = st.sampled_from([(base, place) for base in (FULL, WEIGHTED) for place in places(base)[1:]])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.config.configurations import FULL, changed, json_values, places
+from tests.config.configurations import anywhere, changed, json_values
 from trabbits.config import ConfigError, Loaded, parse_config
 from trabbits.config.expansion import expand
 
@@ -128,13 +128,13 @@ def test_a_schema_is_not_expanded() -> None:
     assert load(changed(["$schema"], "${NOWHERE}")).warnings == ()
 
 
-@given(st.sampled_from(places(FULL)[1:]), st.text().filter(lambda text: "\0" not in text))
-def test_any_variable_anywhere(path: tuple[str | int, ...], value: str) -> None:
+@given(anywhere, st.text().filter(lambda text: "\0" not in text))
+def test_any_variable_anywhere(place: tuple[dict[str, Any], tuple[str | int, ...]], value: str) -> None:
     """Whatever a variable holds and wherever it is used: a configuration or a ConfigError without the value."""
     for held in (value, f"hunter2-{value}-hunter2"):
         told = ""
         try:
-            load(changed(list(path), "${A}"), A=held)
+            load(changed(list(place[1]), "${A}", place[0]), A=held)
         except ConfigError as error:
             told = str(error)
         told.encode()

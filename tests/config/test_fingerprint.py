@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.config.configurations import FULL, changed, json_values, places
+from tests.config.configurations import FULL, WEIGHTED, anywhere, changed, json_values
 from trabbits.config import ConfigError, config_hash, default_config, masked, parse_config, validate_config
 
 
@@ -34,6 +34,7 @@ SMALL = {"upstreams": [{"name": "default", "address": "localhost:5672"}]}
         SMALL | {"heartbeat": "1m"},
         SMALL | {"heartbeat": "60s", "$schema": "x"},
         SMALL | {"read_timeout": 5},
+        SMALL | {"routing": {"plugin": "key_patterns", "options": {}}, "policies": []},
         SMALL | {"handshake_timeout": "5000ms", "graceful_shutdown": {}},
         {"upstreams": [{"name": "default", "address": "localhost:5672", "routing": {}, "health_check": None}]},
     ],
@@ -46,6 +47,7 @@ def test_the_same_meaning(same: Any) -> None:
 def test_what_is_dumped_means_the_same() -> None:
     raw = copy.deepcopy(FULL)
     del raw["upstreams"][0]["health_check"]
+    del raw["policies"][1]["options"]["token"]
     assert hash_of(masked(validate_config(raw, "test"))) == hash_of(raw)
 
 
@@ -62,18 +64,47 @@ def test_the_order_of_arguments_means_nothing_and_that_of_upstreams_much() -> No
     assert hash_of(turned) != hash_of(FULL)
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["routing", "options", "weights"], {"primary": 89, "orders": 11}),
+        (["routing", "options", "header"], None),
+        (["policies", 1, "options", "token"], "other"),
+        (["policies", 1, "options", "token"], None),
+        (["policies", 0, "options", "users", "guest"], 2),
+        (["upstreams", 1, "rewriters"], []),
+        (["upstreams", 0, "selector", "options", "order"], ["as", "us"]),
+        (["upstreams", 0, "selector", "plugin"], "ordered"),
+        (["upstreams", 0, "cluster", "nodes", 0, "labels", "datacenter"], "us"),
+        (["policy_timeout"], 3),
+    ],
+)
+def test_plugins_count(path: list[str | int], value: Any) -> None:
+    raw = changed(path, value, WEIGHTED)
+    if path[-1] == "plugin":
+        raw["upstreams"][0]["selector"]["options"] = {"nodes": ["a:1"]}
+    assert hash_of(raw) != hash_of(WEIGHTED)
+
+
+def test_options_with_their_defaults_mean_the_same() -> None:
+    raw = changed(["policies", 1, "options", "fail_open"], False)
+    raw["policies"][0]["options"] |= {"per_user": None, "virtual_hosts": {}}
+    assert hash_of(raw) == hash_of(FULL)
+    assert hash_of(changed(["routing", "options", "weights", "orders"], 10.0, WEIGHTED)) == hash_of(WEIGHTED)
+
+
 def test_a_password_counts() -> None:
     assert hash_of(changed(["upstreams", 0, "health_check", "password"], "other")) != hash_of(FULL)
 
 
-@given(st.sampled_from(places(FULL)[1:]), json_values | st.integers(1, 1000) | st.booleans())
-def test_any_difference(path: tuple[str | int, ...], value: Any) -> None:
+@given(anywhere, json_values | st.integers(1, 1000) | st.booleans())
+def test_any_difference(place: tuple[dict[str, Any], tuple[str | int, ...]], value: Any) -> None:
     """Two configurations have the same hash exactly if they are equal."""
     try:
-        other = validate_config(changed(list(path), value), "test")
+        other = validate_config(changed(list(place[1]), value, place[0]), "test")
     except ConfigError:
         return
-    one = validate_config(FULL, "test")
+    one = validate_config(place[0], "test")
     # 1, 1.0 and true are equal for Python but not for a broker.
     equal = other == one and repr(other) == repr(one)
     assert (config_hash(other) == config_hash(one)) == equal

@@ -16,8 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from tests.config.configurations import FULL, changed, json_values, places, refused
-from trabbits.config import Config, ConfigError, default_config, load_config, masked, parse_config, validate_config
+from tests.config.configurations import FULL, anywhere, changed, json_values, refused
+from trabbits.config import (
+    Config,
+    ConfigError,
+    config_hash,
+    default_config,
+    load_config,
+    masked,
+    parse_config,
+    validate_config,
+)
 from trabbits.config.addresses import Address
 from trabbits.config.errors import found, path_text, problems_of
 from trabbits.config.model import Section
@@ -29,6 +38,8 @@ def test_every_key() -> None:
     config = parse_config(json.dumps(FULL), "test.json").config
     primary = config.upstreams[0]
     assert primary.nodes == (Address("localhost", 5672), Address("::1", 5672))
+    assert primary.labels == {Address("localhost", 5672): {"datacenter": "eu"}, Address("::1", 5672): {}}
+    assert (primary.selector.plugin, primary.selector.options["datacenter"]) == ("datacenter_affinity", "eu")
     assert not primary.required
     check = primary.health_check
     assert check is not None
@@ -51,6 +62,10 @@ def test_every_key() -> None:
     assert (leaving.shutdown_timeout, leaving.reload_timeout, leaving.rate_limit, leaving.burst_size) == (90, 7, 8, 9)
     assert (config.frame_max, config.channel_max, config.heartbeat) == (8192, 100, 10)
     assert config.transactions.best_effort is True
+    assert [each.plugin for each in orders.rewriters] == ["quorum"]
+    assert config.routing.plugin == "first_match"
+    assert [each.plugin for each in config.policies] == ["max_connections", "http_auth"]
+    assert config.policy_timeout == 2.0
 
 
 def test_defaults() -> None:
@@ -64,6 +79,8 @@ def test_defaults() -> None:
     assert (leaving.rate_limit, leaving.burst_size) == (100, 10)
     upstream = config.upstreams[0]
     assert (upstream.timeout, upstream.required, upstream.health_check) == (5.0, True, None)
+    assert (upstream.rewriters, upstream.selector.plugin, upstream.labels) == ([], "least_connections", {})
+    assert (config.routing.plugin, config.policies, config.policy_timeout) == ("key_patterns", [], 5.0)
     assert not upstream.queue_options.try_passive
     assert not upstream.queue_options.emulate_auto_delete
 
@@ -105,9 +122,11 @@ def test_a_dump_is_a_configuration() -> None:
     dump = masked(parse_config(json.dumps(FULL), "test.json").config)
     assert "hunter2" not in str(dump)
     dump["upstreams"][0]["health_check"]["password"] = "hunter2"
+    dump["policies"][1]["options"]["token"] = "hunter2"
     assert parse_config(json.dumps(dump), "dump").config == parse_config(json.dumps(FULL), "test.json").config
 
 
+DIALED = 'expected "host:port", such as "localhost:5672", found '
 DURATION = 'expected a duration such as "500ms", "5s", "1m30s" or "2h", or a number of seconds, found '
 
 
@@ -126,6 +145,20 @@ DURATION = 'expected a duration such as "500ms", "5s", "1m30s" or "2h", or a num
         (["upstreams", 0, "cluster"], ["a:1"], "expected an object, found a list"),
         (["upstreams", 0, "cluster", "nodes"], [], "expected a list of at least 1"),
         (["upstreams", 0, "cluster", "nodes", 1], "x", 'expected "host:port", such as "localhost:5672", found "x"'),
+        (["upstreams", 0, "cluster", "nodes", 0, "address"], 5, DIALED + "5"),
+        (["upstreams", 0, "cluster", "nodes", 0, "labels"], ["eu"], "expected an object, found a list"),
+        (["upstreams", 0, "cluster", "nodes", 0, "labels", "datacenter"], 1, "expected a string, found 1"),
+        (["upstreams", 0, "cluster", "nodes", 0], {"labels": {}}, None),
+        (
+            ["upstreams", 0, "cluster", "nodes", 0],
+            5,
+            'expected "host:port", such as "localhost:5672", or an object with "address" and "labels", found 5',
+        ),
+        (["policy_timeout"], 0, "expected at least 0.001, found 0"),
+        (["policies"], {}, "expected a list, found an object"),
+        (["policies", 0, "options"], [], "expected an object, found a list"),
+        (["upstreams", 1, "rewriters", 0], "quorum", 'expected an object, found "quorum"'),
+        (["upstreams", 0, "selector"], None, "expected an object, found null"),
         (["upstreams", 0, "required"], "no", 'expected true or false, found "no"'),
         (["upstreams", 0, "health_check"], True, "expected an object, found true"),
         (["upstreams", 0, "health_check", "unhealthy_threshold"], 0, "expected at least 1, found 0"),
@@ -295,15 +328,17 @@ def test_found_is_short_and_printable() -> None:
     assert found(10**5000) == "a very large number"
 
 
-@given(st.sampled_from(places(FULL)[1:]), json_values)
-def test_any_value_anywhere(path: tuple[str | int, ...], value: Any) -> None:
+@given(anywhere, json_values)
+def test_any_value_anywhere(place: tuple[dict[str, Any], tuple[str | int, ...]], value: Any) -> None:
     """Any JSON value in any place gives a configuration or a ConfigError that can be printed, never anything else."""
     try:
-        loaded = parse_config(json.dumps(changed(list(path), value)), "test.json", {"A": "5"})
+        loaded = parse_config(json.dumps(changed(list(place[1]), value, place[0])), "test.json", {"A": "5"})
     except ConfigError as error:
         str(error).encode()
     else:
-        json.dumps(masked(loaded.config))
+        json.dumps(masked(loaded.config), allow_nan=False).encode()
+        repr(loaded.config).encode()
+        config_hash(loaded.config)
 
 
 @given(json_values)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from tests.config.configurations import FULL, changed, json_values, places
+from tests.config.configurations import FULL, anywhere, changed, json_values
 from trabbits.config import ConfigError, parse_config
 from trabbits.config.schema import json_schema
 
@@ -29,7 +29,8 @@ def validator() -> Any:
 
 def sections(schema: Any) -> Iterator[tuple[str, Any]]:
     yield "", schema
-    yield from schema["$defs"].items()
+    # Plugins in the options of plugins are those of the configuration, and not described again.
+    yield from ((name, section) for name, section in schema["$defs"].items() if "$ref" not in section)
 
 
 def test_it_is_a_schema() -> None:
@@ -46,7 +47,9 @@ def test_every_key_is_explained() -> None:
         for key, said in section["properties"].items():
             assert said.get("description"), f"{name}.{key}"
             assert "\n" not in said["description"]
-            assert key in section.get("required", []) or key == "$schema" or "default" in said, f"{name}.{key}"
+            assert key in section.get("required", []) or key == "$schema" or "default" in said or "." in name, (
+                f"{name}.{key}"
+            )
 
 
 def test_defaults_are_valid() -> None:
@@ -92,10 +95,10 @@ plausible = json_values | st.sampled_from(
 )
 
 
-@given(st.sampled_from(places(FULL)[1:]), plausible)
-def test_whatever_loads_is_valid(path: tuple[str | int, ...], value: Any) -> None:
+@given(anywhere, plausible)
+def test_whatever_loads_is_valid(place: tuple[dict[str, Any], tuple[str | int, ...]], value: Any) -> None:
     """An editor complains about nothing that trabbits would accept."""
-    raw = changed(list(path), value)
+    raw = changed(list(place[1]), value, place[0])
     try:
         parse_config(json.dumps(raw), "test.json", {"A": "5s"})
     except ConfigError:
@@ -127,6 +130,18 @@ def test_whatever_loads_is_valid(path: tuple[str | int, ...], value: Any) -> Non
         (["upstreams", 0, "health_check", "unhealthy_threshold"], 0),
         (["upstreams", 1, "routing", "key_patterns"], "a.*"),
         (["upstreams", 1, "queue_attributes", "arguments"], []),
+        (["upstreams", 0, "cluster", "nodes", 0], {"adress": "a:1"}),
+        (["upstreams", 0, "cluster", "nodes", 0, "labels", "datacenter"], 5),
+        (["upstreams", 0, "selector", "plugin"], "quorum"),  # which is a rewriter
+        (["upstreams", 0, "selector", "options"], {}),  # without the datacenter
+        (["upstreams", 0, "selector"], {"plugin": "datacenter_affinity"}),
+        (["upstreams", 1, "rewriters", 0, "options", "queues"], []),
+        (["policies", 0, "options", "total"], -1),
+        (["policies", 1, "options", "tokens"], "x"),
+        (["routing", "plugin"], "nonsense"),
+        (["routing", "options", "strategies"], []),
+        (["routing", "options", "strategies", 0, "plugin"], "nonsense"),
+        (["routing", "options", "strategies", 0, "options", "rules"], []),
         (["read_timeout"], 5),  # beside handshake_timeout
         (["handshake_timeout"], True),
         (["frame_max"], 4095),
@@ -143,7 +158,27 @@ def test_mistakes_are_not(path: list[str | int], value: Any) -> None:
         parse_config(json.dumps(raw), "test.json", {"RATE": "5"})
 
 
-@pytest.mark.parametrize("path", [["upstreams", 1, "address"], ["upstreams", 1, "timeout"], ["upstreams", 1, "name"]])
+def test_editors_know_the_plugins() -> None:
+    """Those of each kind, with what they do and the options of each."""
+    schema = json_schema()
+    offered = schema["$defs"]["SelectorUse"]["properties"]["plugin"]["anyOf"]
+    described = {each["const"]: each["description"] for each in offered if "const" in each}
+    assert set(described) >= {"least_connections", "round_robin", "random", "datacenter_affinity", "ordered"}
+    assert all(described.values())
+    assert "weights" in schema["$defs"]["routing.weighted"]["properties"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ["upstreams", 1, "address"],
+        ["upstreams", 1, "timeout"],
+        ["upstreams", 1, "name"],
+        ["upstreams", 0, "cluster", "nodes", 1],
+        ["upstreams", 0, "selector", "plugin"],
+        ["policies", 1, "options", "url"],
+    ],
+)
 def test_variables_may_stand_anywhere(path: list[str | int]) -> None:
     """What a variable will make of a text, an editor cannot know."""
     validator().validate(changed(path, "${" + "A" * 80 + "}"))

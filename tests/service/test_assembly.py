@@ -6,9 +6,9 @@ from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
 
-from trabbits.assembly import build_upstreams, health_policies, session_settings
-from trabbits.config import config_hash, default_config, validate_config
-from trabbits.interfaces import QueueAttributes, QueueDeclare
+from trabbits.assembly import build_policies, build_upstreams, health_policies, session_settings
+from trabbits.config import Config, config_hash, default_config, validate_config
+from trabbits.interfaces import IConnectionPolicy, IMessageRoutingStrategy, QueueAttributes, QueueDeclare
 from trabbits.upstream.health import HealthPolicy
 from trabbits.upstream.status import NodeTable
 
@@ -32,6 +32,7 @@ def test_everything_arrives() -> None:
             "frame_max": 4096,
             "channel_max": 7,
             "heartbeat": 8,
+            "policy_timeout": "6s",
             "transactions": {"best_effort": True},
         },
         "test",
@@ -47,6 +48,7 @@ def test_everything_arrives() -> None:
     assert (settings.handshake_timeout, settings.connection_close_timeout) == (3.0, 4.0)
     assert (settings.frame_max, settings.channel_max, settings.heartbeat) == (4096, 7, 8)
     assert settings.tx_best_effort is True
+    assert settings.policy_timeout == 6.0
 
     reactor = MemoryReactorClock()
     upstreams = build_upstreams(config, NodeTable(reactor), reactor)
@@ -94,3 +96,91 @@ def test_the_defaults_agree() -> None:
     assert settings == type(settings)(
         upstreams=settings.upstreams, routing=settings.routing, config_hash=config_hash(default_config())
     )
+
+
+def with_plugins(**keys: Any) -> Config:
+    upstreams = [
+        {
+            "name": "one",
+            "cluster": {"nodes": ["a:1", {"address": "b:2", "labels": {"datacenter": "eu"}}]},
+            "selector": {"plugin": "datacenter_affinity", "options": {"datacenter": "eu"}},
+        },
+        {
+            "name": "two",
+            "address": "c:3",
+            "queue_attributes": {"durable": True},
+            "rewriters": [{"plugin": "quorum"}],
+            "routing": {"key_patterns": ["orders.#"]},
+        },
+    ]
+    return validate_config({"upstreams": upstreams, **keys}, "test")
+
+
+def test_selectors_and_labels() -> None:
+    """An upstream has the selector that is configured for it, and its nodes have their labels."""
+    reactor = MemoryReactorClock()
+    table = NodeTable(reactor)
+    one, two = build_upstreams(with_plugins(), table, reactor).values()
+    assert [status.labels for status in one.statuses] == [{}, {"datacenter": "eu"}]
+    assert [str(status.node) for status in one._preference.order(one.statuses)] == ["b:2", "a:1"]
+    assert [status.labels for status in two.statuses] == [{}]
+
+
+def test_rewriters_in_their_order() -> None:
+    """Behind the fixed attributes: a queue that these made durable becomes a quorum queue."""
+    one, two = session_settings(with_plugins()).upstreams
+    assert one.rewriter is None
+    assert two.rewriter is not None
+    assert two.rewriter.rewrite(QueueDeclare("q", durable=False)) == QueueAttributes(
+        durable=True, arguments={"x-queue-type": "quorum"}
+    )
+
+
+def test_routing_by_a_plugin() -> None:
+    """The strategy that is configured; one that combines others makes them from their names and options."""
+    headers = {"plugin": "headers", "options": {"rules": [{"match": {"x": 1}, "upstream": "one"}]}}
+    options = {"strategies": [headers, {"plugin": "key_patterns"}]}
+    routing = session_settings(with_plugins(routing={"plugin": "first_match", "options": options})).routing
+    assert IMessageRoutingStrategy.providedBy(routing)
+    assert routing.route_message("", "orders.eu", {"x": 1}) == "one"
+    assert routing.route_message("", "orders.eu", {}) == "two"
+    weights = {"plugin": "weighted", "options": {"weights": {"one": 0, "two": 100}}}
+    assert session_settings(with_plugins(routing=weights)).routing.route("", "any") == "two"
+
+
+def limited(*totals: int, **other: Any) -> Config:
+    policies = [{"plugin": "max_connections", "options": {"total": total}} for total in totals]
+    return with_plugins(policies=policies, **other)
+
+
+def built(config: Config, known: list[tuple[str, str, IConnectionPolicy]]) -> list[tuple[str, str, IConnectionPolicy]]:
+    return build_policies(config, MemoryReactorClock(), {key: policy for key, _, policy in known})
+
+
+def test_policies_go_on_over_a_reload() -> None:
+    """Those whose options stay the same, at whatever place: they know whom they admitted.  Others begin anew."""
+    first = built(limited(5, 6), [])
+    assert [name for _, name, _ in first] == ["max_connections", "max_connections"]
+    assert first[0][2] is not first[1][2]
+    again = built(limited(5, 6, heartbeat=7), first)
+    assert [one is other for (_, _, one), (_, _, other) in zip(first, again, strict=True)] == [True, True]
+    less = built(limited(5, 7), again)
+    assert less[0][2] is first[0][2]
+    assert less[1][2] not in (first[0][2], first[1][2])
+    assert built(limited(), less) == []
+
+
+def test_a_policy_is_itself_at_another_place() -> None:
+    """One that is put before the others makes none of them forget."""
+    first = built(limited(5), [])
+    more = built(limited(4, 5), first)
+    assert more[1][2] is first[0][2]
+    assert more[0][2] is not first[0][2]
+
+
+def test_equal_policies_are_two() -> None:
+    """The same policy twice is no policy that counts twice."""
+    first = built(limited(5, 5), [])
+    assert first[0][2] is not first[1][2]
+    again = built(limited(5, 5), first)
+    assert [each for _, _, each in again] == [each for _, _, each in first]

@@ -121,7 +121,7 @@ def test_a_strategy_that_fails_ends_the_session_with_its_name(play: Playbook) ->
     logged = [fields for entry, fields in play.logged if entry is LogId.ROUTING_FAILED]
     assert logged[0]["plugin"] == "ByTenant"
     sent = play.taken("client")
-    close = frame.unmarshal(sent[-1])[2]
+    close: Any = frame.unmarshal(sent[-1])[2]
     assert close.reply_code == amqp.INTERNAL_ERROR
     assert "ByTenant" in close.reply_text
     play.skip()

@@ -16,7 +16,8 @@ import click
 
 if TYPE_CHECKING:
     from trabbits.config import Config
-    from trabbits.config.model import HealthCheckConfig, QueueAttributesConfig, UpstreamConfig
+    from trabbits.config.model import ClusterConfig, HealthCheckConfig, QueueAttributesConfig, UpstreamConfig
+    from trabbits.config.plugin_use import PluginUse
 
 
 @click.group()
@@ -82,7 +83,7 @@ Rows = list[tuple[str, str]]
 def summary(config: Config) -> Iterator[tuple[str, Rows]]:
     """What would run: titles, each with rows of a label and a value.  No secrets."""
     for index, upstream in enumerate(config.upstreams):
-        yield f"upstream {upstream.name}", list(_upstream(upstream, is_first=index == 0))
+        yield f"upstream {upstream.name}", list(_upstream(upstream, config.routing.plugin, is_first=index == 0))
     leaving = config.graceful_shutdown
     yield (
         "clients",
@@ -90,6 +91,8 @@ def summary(config: Config) -> Iterator[tuple[str, Rows]]:
             ("session", "plain: one upstream" if len(config.upstreams) == 1 else "fan: several upstreams as one"),
             ("offered", f"frame_max {config.frame_max}, channel_max {config.channel_max - 1}, {_heartbeat(config)}"),
             ("handshake", f"within {_time(config.handshake_timeout)}"),
+            ("policies", _policies(config)),
+            ("routing", _plugin(config.routing)),
             ("connection close", f"within {_time(config.connection_close_timeout)}"),
             (
                 "transactions",
@@ -107,18 +110,45 @@ def summary(config: Config) -> Iterator[tuple[str, Rows]]:
     )
 
 
-def _upstream(upstream: UpstreamConfig, *, is_first: bool) -> Iterator[tuple[str, str]]:
-    yield "node" if len(upstream.nodes) == 1 else "nodes", ", ".join(map(str, upstream.nodes))
+def _upstream(upstream: UpstreamConfig, routing: str, *, is_first: bool) -> Iterator[tuple[str, str]]:
+    if upstream.cluster is None:
+        yield "node", str(upstream.address)
+    else:
+        yield "nodes", _nodes(upstream.cluster)
+        yield "selector", _plugin(upstream.selector)
     yield "required", "yes" if upstream.required else "no: clients connect without it while it is down"
     yield "timeout", _time(upstream.timeout)
     yield "health check", _health_check(upstream.health_check)
+    yield "gets", _messages(upstream, routing, is_first=is_first)
+    yield "queue attributes", _attributes(upstream.queue_attributes)
+    yield "rewriters", ", ".join(map(_plugin, upstream.rewriters)) or "none"
+    options = [name for name, is_on in upstream.queue_options if is_on]
+    yield "queue options", ", ".join(options) or "none"
+
+
+def _nodes(cluster: ClusterConfig) -> str:
+    return ", ".join(
+        f"{node.address} {_json(node.labels)}" if node.labels else str(node.address) for node in cluster.nodes
+    )
+
+
+def _messages(upstream: UpstreamConfig, routing: str, *, is_first: bool) -> str:
+    if routing != "key_patterns":
+        return f"what {_name(routing)} routes to it{', and what it has no opinion about' if is_first else ''}"
     patterns = list(map(_json, upstream.routing.key_patterns))
     if is_first:
         patterns.append("what no pattern matches")
-    yield "gets", ", ".join(patterns) or "no messages (no key_patterns)"
-    yield "queue attributes", _attributes(upstream.queue_attributes)
-    options = [name for name, is_on in upstream.queue_options if is_on]
-    yield "queue options", ", ".join(options) or "none"
+    return ", ".join(patterns) or "no messages (no key_patterns)"
+
+
+def _policies(config: Config) -> str:
+    if not config.policies:
+        return "none: everybody may connect"
+    return f"{', '.join(map(_plugin, config.policies))}; each within {_time(config.policy_timeout)}"
+
+
+def _plugin(use: PluginUse) -> str:
+    return f"{_name(use.plugin)} {_json(use.shown)}" if use.shown else _name(use.plugin)
 
 
 def _health_check(check: HealthCheckConfig | None) -> str:
@@ -143,8 +173,8 @@ def _attributes(attributes: QueueAttributesConfig | None) -> str:
     return ", ".join(parts) or "as clients say"
 
 
-def _name(argument: str) -> str:
-    return argument if argument.isprintable() else _json(argument)
+def _name(text: str) -> str:
+    return text if text.isprintable() else _json(text)
 
 
 def _heartbeat(config: Config) -> str:

@@ -192,7 +192,9 @@ def _described(model: type[BaseModel], error: ErrorDetails) -> tuple[str, bool]:
         if context.get("hide"):
             return f"expected {expected}", False
     elif kind in _EXPECTED:
-        expected = _EXPECTED[kind].format_map(context)
+        # A plugin's bound of a float is one, too: 100.0.
+        plain = {key: int(each) if _is_whole(each) else each for key, each in context.items()}
+        expected = _EXPECTED[kind].format_map(plain)
         if kind == "too_short":
             is_list = context.get("field_type") == "List"
             return f"expected {expected if is_list else _EXPECTED['string_too_short']}", False
@@ -201,6 +203,10 @@ def _described(model: type[BaseModel], error: ErrorDetails) -> tuple[str, bool]:
     else:
         return f"expected something else ({error['msg']})", False
     return f"expected {expected}", not _is_secret(model, location)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, float) and value.is_integer()
 
 
 def _unknown_key(key: str, section: type[BaseModel] | None) -> str:
