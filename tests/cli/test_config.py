@@ -55,7 +55,7 @@ leaving
 def test_a_good_configuration(command: list[str]) -> None:
     """Both commands say "ok" and what would run, without the password."""
     path = str(EXAMPLES / "everything.json")
-    result = trabbits(*command, path, HEALTH_PASSWORD="hunter2")
+    result = trabbits(*command, path, HEALTH_PASSWORD="hunter2", ADMIN_TOKEN="hunter3")
     assert (result.stdout, result.stderr, result.exit_code) == (f"ok: {path}\n{SUMMARY}", "", 0)
 
 
@@ -78,8 +78,8 @@ def test_a_bad_configuration(command: list[str], tmp_path: Path) -> None:
         f"trabbits: error: {path}: 3 errors in the configuration",
         '  upstreams[0].address: expected "host:port", such as "localhost:5672", found "${NOWHERE}"',
         "  heartbeat: expected at least 0, found -1",
-        "  colour: unknown key, expected one of channel_max, connection_close_timeout, frame_max, graceful_shutdown, "
-        "handshake_timeout, heartbeat, transactions, upstreams",
+        "  colour: unknown key, expected one of admin, channel_max, connection_close_timeout, frame_max, "
+        "graceful_shutdown, handshake_timeout, heartbeat, transactions, upstreams",
         "  warning: upstreams[0].address: the environment variable NOWHERE is not set, "
         "the empty text stands in its place",
     ]
