@@ -99,6 +99,16 @@ def test_everything_changes_at_once(running: Running, events: Events) -> None:
     assert (finished["closed"], finished["seconds"]) == (3, 0.5)
 
 
+def test_what_is_no_concern_of_clients_moves_nobody(running: Running) -> None:
+    before = running.hash
+    clients = running.factory.connect(2, before)
+    running.write(admin={"listen": "127.0.0.1:0", "token": "another"})
+    result = running.reload()
+    assert (result.changed, result.outdated) == (True, 0)
+    assert running.hash != before
+    assert [client.replies for client in clients] == [[], []]
+
+
 def test_the_new_configuration_says_how_fast(running: Running) -> None:
     clients = running.factory.connect(10, running.hash)
     running.write(graceful_shutdown={"burst_size": 4, "rate_limit": 1, "reload_timeout": "3s"})

@@ -200,6 +200,7 @@ class ProxyService(MultiService):
             _log(LogId.CONFIG_UNCHANGED, path=loaded.source, hash=current)
             _log_warnings(loaded)
             return Reloaded(current, changed=False, outdated=0, warnings=loaded.warnings)
+        concerns_sessions = config.model_copy(update={"admin": self.config.admin}) != self.config
         admin = self._admin.prepare(config) if self._admin is not None else None
         try:
             settings = session_settings(config, self._reactor)
@@ -216,7 +217,8 @@ class ProxyService(MultiService):
             admin.commit()
         self._health.refresh()
         _log_warnings(loaded)
-        outdated = self._close_outdated()
+        # A new token for the admin API, say, is nothing that clients should have to reconnect for.
+        outdated = self._close_outdated() if concerns_sessions else 0
         _log(
             LogId.CONFIG_RELOADED,
             path=loaded.source,
