@@ -16,7 +16,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 MODULE = "trabbits.wire.scanner"
 #: What is taken out, and how often it is there.
-MARK = "mark((pos, after, index, destination))"
+MARK = """
+                        mark(pos)
+                        kind_is(index)
+                        if patching:
+                            goes_to(destination)
+"""
 MARKS = 2
 
 
@@ -29,7 +34,7 @@ def forget_to_mark() -> None:
     assert source.count(MARK) == MARKS, f"{MODULE} has changed: adapt {__file__}"
     module = importlib.util.module_from_spec(spec)
     sys.modules[MODULE] = module
-    exec(compile(source.replace(MARK, "pass"), spec.origin, "exec"), module.__dict__)
+    exec(compile(source.replace(MARK, "\n"), spec.origin, "exec"), module.__dict__)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from trabbits.wire import constants as amqp
 from trabbits.wire.decode import decode_method
 from trabbits.wire.errors import Violation
 from trabbits.wire.methods import METHODS, name_of
-from trabbits.wire.scanner import DISCARD, STALL, Destination, Mark
+from trabbits.wire.scanner import DISCARD, STALL, Destination, Marks
 
 #: Methods that a session remembers.
 KEPT: Final = 100
@@ -65,7 +65,8 @@ class HeldOctets(list[bytes]):
 #: Start, end, class and method id, and where to: a name, None for nowhere, anything else where there is one way.
 _Mark = tuple[int, int, int, Any]
 #: What is kept of one walk: when, by whom, the octets, the octets that went out if they differ, the marks.
-_Entry = tuple[float, "Tap", bytes, bytes | bytearray | None, Sequence[_Mark]]
+_Marks = Marks | Sequence[_Mark]
+_Entry = tuple[float, "Tap", bytes, bytes | bytearray | None, _Marks]
 
 
 class Observation:
@@ -97,7 +98,7 @@ class Observation:
 
     def client_tap(
         self, onward_upstream: str = "", labels: Callable[[Destination], str | None] | None = None
-    ) -> Callable[[bytes, Any, Sequence[Mark]], None]:
+    ) -> Callable[[bytes, Any, Marks], None]:
         """For the scanner of the client: its common methods go on to this upstream, or where `labels` says."""
         tap = Tap(self, CLIENT_TO_PROXY, onward=PROXY_TO_UPSTREAM, onward_upstream=onward_upstream, labels=labels)
         self._client_taps.append(tap)
@@ -105,7 +106,7 @@ class Observation:
 
     def link_tap(
         self, upstream: str, labels: Callable[[Destination], str | None] | None = None
-    ) -> Callable[[bytes, Any, Sequence[Mark]], None]:
+    ) -> Callable[[bytes, Any, Marks], None]:
         """For the scanner of a link: its common methods go on to the client, if `labels` does not say otherwise."""
         tap = Tap(self, UPSTREAM_TO_PROXY, upstream, onward=PROXY_TO_CLIENT, labels=labels)
         self._client_taps.append(tap)
@@ -284,25 +285,26 @@ class Tap:
         self.kept_back: dict[int, int] = {}
         self._published: dict[str, int] = {}
 
-    def observe(self, octets: bytes, out: Any, marks: Sequence[Mark]) -> None:
+    def observe(self, octets: bytes, out: Any, marks: Marks) -> None:
         """The scanner's report of one walk; see `trabbits.wire.scanner.Scanner.observe`."""
         counts = self.counts
-        for mark in marks:
-            index = mark[2]
-            try:
-                counts[index] += 1
-            except KeyError:
-                counts[index] = 1
-        kept: Sequence[_Mark] = marks
+        kinds = marks.kinds
+        if len(kinds) == 1 and self._labels is None:
+            # The common case of large messages.
+            self.note(kinds[0], octets[marks.starts[0] : marks.end_of(0)], onward=True)
+            return
+        for index in set(kinds):
+            counts[index] = counts.get(index, 0) + kinds.count(index)
+        kept: _Marks = marks
         if self._labels is not None:
             kept = self._labelled(marks, self._labels)
         if len(kept) > KEPT:
             self._observation.skipped += (len(kept) - KEPT) * (2 if self._onward else 1)
-            kept = kept[-KEPT:]
+            kept = kept[-KEPT:] if isinstance(kept, list) else marks.last(KEPT)
         # Routes patch within their walk only: nothing of it changes any more.
         observation = self._observation
         entry = (observation.clock(), self, octets, out if type(out) is bytearray else None, kept)
-        whole = len(octets) <= _WHOLE_CHUNK * len(marks) and not observation.discreet
+        whole = len(octets) <= _WHOLE_CHUNK * len(kinds) and not observation.discreet
         observation.keep(entry if whole else self.condensed(entry))
 
     def condensed(self, entry: _Entry, frame_max: int = _FRAME_MAX) -> _Entry:
@@ -310,7 +312,7 @@ class Tap:
         time, _, octets, out, kept = entry
         patched = out is not None
         if len(kept) == 1 and not patched:
-            start, end, index, label = kept[0]
+            start, end, index, label = next(iter(kept))
             frame = octets[start:end] if end - start <= frame_max else octets[start : start + _HEAD]
             return time, self, frame, None, ((0, len(frame), index, _name(label)),)
         pieces, changed, moved, at = [], [], [], 0
@@ -323,7 +325,7 @@ class Tap:
             at += stop - start
         return time, self, b"".join(pieces), b"".join(changed) if patched else None, moved
 
-    def _labelled(self, marks: Sequence[Mark], labels: Callable[[Destination], str | None]) -> list[_Mark]:
+    def _labelled(self, marks: Marks, labels: Callable[[Destination], str | None]) -> list[_Mark]:
         kept = []
         for start, end, index, to in marks:
             label = labels(to)
@@ -335,13 +337,13 @@ class Tap:
             kept.append((start, end, index, label))
         return kept
 
-    def note(self, index: int, frame: bytes) -> None:
-        """One frame by itself."""
+    def note(self, index: int, frame: bytes, *, onward: bool | None = None) -> None:
+        """One frame by itself; `onward`: it is passed on as it is."""
         self.counts[index] = self.counts.get(index, 0) + 1
         if index in SECRET_METHODS or len(frame) > _FRAME_MAX:
             frame = frame[:_HEAD]
         observation = self._observation
-        observation.keep((observation.clock(), self, frame, None, ((0, len(frame), index, None),)))
+        observation.keep((observation.clock(), self, frame, None, ((0, len(frame), index, onward),)))
 
     def published(self) -> dict[str, int]:
         """Common publishes passed on, by upstream."""

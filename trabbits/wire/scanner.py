@@ -25,7 +25,8 @@ Source: AMQP 0-9-1 sections 2.3.5 (framing) and 4.2 (wire-level format, content 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from struct import Struct
 from typing import Any, Final, Protocol
 
@@ -55,8 +56,8 @@ class Destination(Protocol):
 
 Route = Callable[[bytes, int, int, int], "Destination | None"]
 
-#: One common method in a chunk: start, end, class and method id, destination.
-Mark = tuple[int, int, int, Destination]
+#: One common method in a chunk: start, end, class and method id, destination (true where there is one only).
+Mark = tuple[int, int, int, Any]
 
 #: The destination of frames that nobody shall see.
 DISCARD: Final[Destination] = deque(maxlen=0)
@@ -74,9 +75,46 @@ STALL: Final = _Stall()
 
 CARRYING: Final[frozenset[int]] = frozenset({BASIC_PUBLISH, BASIC_RETURN, BASIC_DELIVER, BASIC_GET_OK})
 
+_SIZE = Struct(">I").unpack_from
 _HEAD = Struct(">BHI").unpack_from
 _HEAD_AND_INDEX = Struct(">BHII").unpack_from
 _HEAD_AND_SIZE = Struct(">BHIIQ").unpack_from
+
+
+class Marks:
+    """Where the common methods of a walk stand in its octets: a sequence of `Mark`, made only when somebody looks.
+
+    `starts` are where their frames begin, `kinds` their class and method ids.  Destinations are known of scanners that
+    patch, where they differ.
+    """
+
+    __slots__ = ("_goals", "_octets", "kinds", "starts")
+
+    def __init__(
+        self, octets: bytes, starts: Sequence[int], kinds: Sequence[int], goals: Sequence[Destination] = ()
+    ) -> None:
+        self._octets = octets
+        self.starts = starts
+        self.kinds = kinds
+        self._goals = goals
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __iter__(self) -> Iterator[Mark]:
+        goals: Iterable[Any] = self._goals or repeat(True)
+        for start, kind, to in zip(self.starts, self.kinds, goals, strict=False):
+            size: int = _SIZE(self._octets, start + 3)[0]
+            yield start, start + size + 8, kind, to
+
+    def end_of(self, number: int) -> int:
+        """Where the frame of a mark ends."""
+        start = self.starts[number]
+        return start + int(_SIZE(self._octets, start + 3)[0]) + 8
+
+    def last(self, count: int) -> Marks:
+        """The last ones."""
+        return Marks(self._octets, self.starts[-count:], self.kinds[-count:], self._goals[-count:])
 
 
 class Content:
@@ -139,7 +177,7 @@ class Scanner:
         #: Called with the octets of each walk before it begins.
         self.watch: Callable[[bytes], None] | None = None
         #: Called with the octets of a walk, what went out of them and the marks of the common methods among them.
-        self.observe: Callable[[bytes, Any, list[Mark]], None] | None = None
+        self.observe: Callable[[bytes, Any, Marks], None] | None = None
         self.contents: dict[int, Content] = {}
         self.patching = patching
         self.patchable: bytearray = bytearray()
@@ -224,7 +262,8 @@ class Scanner:
         if self.watch is not None:
             self.watch(octets)
         out: Any = memoryview(octets)
-        if self.patching:
+        patching = self.patching
+        if patching:
             out = self.patchable = bytearray(octets)
         contents = self.contents
         carrying = self.carrying.get
@@ -234,8 +273,10 @@ class Scanner:
         pos = run = start
         frames = 0
         own = 0
-        marks: list[Mark] = []
-        mark = marks.append
+        marks: list[int] = []
+        kinds: list[int] = []
+        goals: list[Destination] = []
+        mark, kind_is, goes_to = marks.append, kinds.append, goals.append
         to: Destination = DISCARD
         need = 7
         try:
@@ -264,7 +305,10 @@ class Scanner:
                     destination: Destination | None
                     route = carrying(index)
                     if route is not None and (destination := route(octets, pos, after, channel)) is not None:
-                        mark((pos, after, index, destination))
+                        mark(pos)
+                        kind_is(index)
+                        if patching:
+                            goes_to(destination)
                         if destination is not to:
                             if pos > run:
                                 to.append(out[run:pos])
@@ -298,7 +342,10 @@ class Scanner:
                         continue
                     route = bare(index)
                     if route is not None and (destination := route(octets, pos, after, channel)) is not None:
-                        mark((pos, after, index, destination))
+                        mark(pos)
+                        kind_is(index)
+                        if patching:
+                            goes_to(destination)
                         if destination is not to:
                             if pos > run:
                                 to.append(out[run:pos])
@@ -311,9 +358,9 @@ class Scanner:
                         run = pos
                     if marks:
                         if self.observe is not None:
-                            self.observe(octets, out, marks)
-                        marks = []
-                        mark = marks.append
+                            self.observe(octets, out, Marks(octets, marks, kinds, goals))
+                        marks, kinds, goals = [], [], []
+                        mark, kind_is, goes_to = marks.append, kinds.append, goals.append
                     if size < 4:
                         raise Violation(FRAME_ERROR, f"method frame of {size} octets has no method id", channel=channel)
                     destination = self.method(index, channel, octets[pos:after])
@@ -373,7 +420,7 @@ class Scanner:
             self.frames += frames
             self.forwarded += frames - own
             if marks and self.observe is not None:
-                self.observe(octets, out, marks)
+                self.observe(octets, out, Marks(octets, marks, kinds, goals))
             if pos > run:
                 whole = run == 0 and pos == end
                 to.append(octets if whole and not self.patching else out[run:pos])
