@@ -21,7 +21,6 @@ from trabbits.frontend.totals import Totals
 from trabbits.session.observation import Observation
 from trabbits.wire.constants import BASIC_ACK, BASIC_DELIVER, BASIC_PUBLISH
 from trabbits.wire.methods import METHODS
-from trabbits.wire.scanner import Marks
 
 SESSIONS = 2000
 #: Seconds for which clients may wait.
@@ -44,8 +43,7 @@ class Live(SessionDouble):
         for index in list(METHODS)[:24]:
             self.observation.taken_from_client(index, bytes(12))
         for tap in (self.observation.client_tap("a"), self.observation.link_tap("a"), self.observation.link_tap("b")):
-            marks = Marks(bytes(12), [0, 0, 0], [BASIC_PUBLISH, BASIC_DELIVER, BASIC_ACK])
-            tap(bytes(12), [], marks)
+            tap(bytes(12), [], [0, 0, 0], [BASIC_PUBLISH, BASIC_DELIVER, BASIC_ACK], [])
 
 
 @pytest.fixture(scope="module")

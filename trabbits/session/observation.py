@@ -21,7 +21,7 @@ from trabbits.wire import constants as amqp
 from trabbits.wire.decode import decode_method
 from trabbits.wire.errors import Violation
 from trabbits.wire.methods import METHODS, name_of
-from trabbits.wire.scanner import DISCARD, STALL, Destination, Marks
+from trabbits.wire.scanner import DISCARD, STALL, Destination, Marks, Observe
 
 #: Methods that a session remembers.
 KEPT: Final = 100
@@ -98,15 +98,13 @@ class Observation:
 
     def client_tap(
         self, onward_upstream: str = "", labels: Callable[[Destination], str | None] | None = None
-    ) -> Callable[[bytes, Any, Marks], None]:
+    ) -> Observe:
         """For the scanner of the client: its common methods go on to this upstream, or where `labels` says."""
         tap = Tap(self, CLIENT_TO_PROXY, onward=PROXY_TO_UPSTREAM, onward_upstream=onward_upstream, labels=labels)
         self._client_taps.append(tap)
         return tap.observe
 
-    def link_tap(
-        self, upstream: str, labels: Callable[[Destination], str | None] | None = None
-    ) -> Callable[[bytes, Any, Marks], None]:
+    def link_tap(self, upstream: str, labels: Callable[[Destination], str | None] | None = None) -> Observe:
         """For the scanner of a link: its common methods go on to the client, if `labels` does not say otherwise."""
         tap = Tap(self, UPSTREAM_TO_PROXY, upstream, onward=PROXY_TO_CLIENT, labels=labels)
         self._client_taps.append(tap)
@@ -285,14 +283,18 @@ class Tap:
         self.kept_back: dict[int, int] = {}
         self._published: dict[str, int] = {}
 
-    def observe(self, octets: bytes, out: Any, marks: Marks) -> None:
+    def observe(
+        self, octets: bytes, out: Any, starts: list[int], kinds: list[int], goals: Sequence[Destination] = ()
+    ) -> None:
         """The scanner's report of one walk; see `trabbits.wire.scanner.Scanner.observe`."""
         counts = self.counts
-        kinds = marks.kinds
         if len(kinds) == 1 and self._labels is None:
-            # The common case of large messages.
-            self.note(kinds[0], octets[marks.starts[0] : marks.end_of(0)], onward=True)
+            # The common case of round trips and of large messages.
+            start = starts[0]
+            size: int = _INDEX(octets, start + 3)[0] + 8
+            self.note(kinds[0], octets[start : start + size], onward=True)
             return
+        marks = Marks(octets, starts, kinds, goals)
         for index in set(kinds):
             counts[index] = counts.get(index, 0) + kinds.count(index)
         kept: _Marks = marks
@@ -339,11 +341,14 @@ class Tap:
 
     def note(self, index: int, frame: bytes, *, onward: bool | None = None) -> None:
         """One frame by itself; `onward`: it is passed on as it is."""
-        self.counts[index] = self.counts.get(index, 0) + 1
-        if index in SECRET_METHODS or len(frame) > _FRAME_MAX:
+        counts = self.counts
+        counts[index] = counts.get(index, 0) + 1
+        size = len(frame)
+        if size > _FRAME_MAX or index in SECRET_METHODS:
             frame = frame[:_HEAD]
+            size = _HEAD
         observation = self._observation
-        observation.keep((observation.clock(), self, frame, None, ((0, len(frame), index, onward),)))
+        observation.keep((observation.clock(), self, frame, None, ((0, size, index, onward),)))
 
     def published(self) -> dict[str, int]:
         """Common publishes passed on, by upstream."""

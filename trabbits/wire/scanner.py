@@ -107,14 +107,12 @@ class Marks:
             size: int = _SIZE(self._octets, start + 3)[0]
             yield start, start + size + 8, kind, to
 
-    def end_of(self, number: int) -> int:
-        """Where the frame of a mark ends."""
-        start = self.starts[number]
-        return start + int(_SIZE(self._octets, start + 3)[0]) + 8
-
     def last(self, count: int) -> Marks:
         """The last ones."""
         return Marks(self._octets, self.starts[-count:], self.kinds[-count:], self._goals[-count:])
+
+
+Observe = Callable[[bytes, Any, list[int], list[int], list[Destination]], None]
 
 
 class Content:
@@ -176,8 +174,8 @@ class Scanner:
         self.began: Callable[[int, Content], None] | None = None
         #: Called with the octets of each walk before it begins.
         self.watch: Callable[[bytes], None] | None = None
-        #: Called with the octets of a walk, what went out of them and the marks of the common methods among them.
-        self.observe: Callable[[bytes, Any, Marks], None] | None = None
+        #: Called with the octets of a walk, what went out of them and what `Marks` is made of.
+        self.observe: Observe | None = None
         self.contents: dict[int, Content] = {}
         self.patching = patching
         self.patchable: bytearray = bytearray()
@@ -358,7 +356,7 @@ class Scanner:
                         run = pos
                     if marks:
                         if self.observe is not None:
-                            self.observe(octets, out, Marks(octets, marks, kinds, goals))
+                            self.observe(octets, out, marks, kinds, goals)
                         marks, kinds, goals = [], [], []
                         mark, kind_is, goes_to = marks.append, kinds.append, goals.append
                     if size < 4:
@@ -420,7 +418,7 @@ class Scanner:
             self.frames += frames
             self.forwarded += frames - own
             if marks and self.observe is not None:
-                self.observe(octets, out, Marks(octets, marks, kinds, goals))
+                self.observe(octets, out, marks, kinds, goals)
             if pos > run:
                 whole = run == 0 and pos == end
                 to.append(octets if whole and not self.patching else out[run:pos])
