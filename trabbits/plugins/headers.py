@@ -28,6 +28,7 @@ class _Present:
 
 
 _PRESENT: Final = _Present()
+_MISSING: Final = object()
 
 
 @frozen
@@ -57,25 +58,28 @@ class Headers:
 
     def __init__(self, rules: Sequence[Rule], default: str | None = None) -> None:
         self._default = default
-        self._found: dict[str, dict[Hashable, list[_Candidate]]] = {}
+        found: dict[str, dict[Hashable, list[_Candidate]]] = {}
         for rank, rule in enumerate(rules):
             conditions = [(header, _comparable_or_present(value)) for header, value in rule.match.items()]
             # If all of them have to hold, it is enough to come across the rule by one of them.
             ways = [(condition, ()) for condition in conditions] if rule.any else [(conditions[0], conditions[1:])]
             for (header, value), others in ways:
-                candidates = self._found.setdefault(header, {}).setdefault(value, [])
+                candidates = found.setdefault(header, {}).setdefault(value, [])
                 candidates.append(_Candidate(rank, tuple(others), rule.upstream))
+        #: Each header with the candidates by its value, and those for any value.
+        self._headers = [(header, by_value, by_value.pop(_PRESENT, ())) for header, by_value in found.items()]
 
     def route(self, exchange: str, routing_key: str) -> str | None:
         return self._default
 
     def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> str | None:
         best: _Candidate | None = None
-        for header, by_value in self._found.items():
-            if header not in headers:
+        for header, by_value, present in self._headers:
+            value = headers.get(header, _MISSING)
+            if value is _MISSING:
                 continue
-            for value in (_comparable(headers[header]), _PRESENT):
-                for candidate in by_value.get(value, ()):
+            for candidates in (by_value.get(value if type(value) is str else _comparable(value), ()), present):
+                for candidate in candidates:
                     if best is not None and best.rank <= candidate.rank:
                         break  # the others come later still
                     if not candidate.others or _hold(candidate.others, headers):
@@ -85,10 +89,11 @@ class Headers:
 
 
 def _hold(conditions: Sequence[tuple[str, Hashable]], headers: Mapping[str, Any]) -> bool:
-    return all(
-        header in headers and (wanted is _PRESENT or _comparable(headers[header]) == wanted)
-        for header, wanted in conditions
-    )
+    for header, wanted in conditions:
+        value = headers.get(header, _MISSING)
+        if value is _MISSING or (wanted is not _PRESENT and _comparable(value) != wanted):
+            return False
+    return True
 
 
 def _comparable(value: Any) -> Hashable:

@@ -134,7 +134,7 @@ class FanRelay:
         kind, its_channel, size = _HEAD(octets, end)
         if kind != amqp.FRAME_HEADER or its_channel != channel or end + size + 8 > len(octets):
             return None
-        link = self.publishing.link_by_headers(octets[start:end], octets, end)
+        link = self.publishing.link_by_headers(octets[start + 13 : end - 2], octets, end)
         if link is None:
             return None
         confirms = state.confirms

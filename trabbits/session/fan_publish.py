@@ -45,6 +45,11 @@ class Publishing:
         self.by_headers: IMessageRoutingStrategy | None = (
             routing if IMessageRoutingStrategy.providedBy(routing) else None
         )
+        #: What the strategy may answer with -> the link.
+        self._by_answer: dict[str | None, Link] = {None: relay.links[0]}
+        self._by_answer.update((link.name, link) for link in relay.links)
+        #: (exchange, routing key) as they stand in a frame -> as texts, where the strategy is asked for every message.
+        self._addresses: dict[bytes, tuple[str, str]] = {}
         self._configured = {upstream.name for upstream in relay.session.settings.upstreams}
         #: (exchange, routing key) as they stand in a frame -> the link.
         self.routes: dict[bytes, Link] = {}
@@ -85,21 +90,29 @@ class Publishing:
         link.send(frame)
         return link.out
 
-    def link_by_headers(self, frame: bytes, octets: bytes, at: int) -> Link | None:
-        """The link for the publish in `frame`, whose content header stands at `at`; None when it is no common case.
+    def link_by_headers(self, raw: bytes, octets: bytes, at: int) -> Link | None:
+        """The link for a publish with this exchange and key, as they stand in its frame; its header stands at `at`.
 
-        The strategy is asked again then: it has failed, or its upstream is not attached.
+        None when it is no common case.  Then the strategy is asked again: it has failed, or its upstream is missing.
         """
         strategy = self.by_headers
         assert strategy is not None
         try:
-            exchange, key = exchange_and_key(frame, 0, len(frame))
-            if not exchange and key.startswith(PREFIX):
-                return None
-            name = strategy.route_message(exchange.decode(), key.decode(), MessageHeaders(octets, at))
+            exchange, key = self._addresses.get(raw) or self._address(raw)
+            return self._by_answer.get(strategy.route_message(exchange, key, MessageHeaders(octets, at)))
         except Exception:  # it fails again where there is a place to say so
             return None
-        return self._relay.links[0] if name is None else self._by_name.get(name)
+
+    def _address(self, raw: bytes) -> tuple[str, str]:
+        """Exchange and routing key as texts.  Raises ValueError where the strategy is asked otherwise, if at all."""
+        size = raw[0]
+        exchange, key = raw[1 : 1 + size], raw[2 + size :]
+        if len(key) != raw[1 + size] or (not exchange and key.startswith(PREFIX)):
+            raise ValueError(raw)
+        if len(self._addresses) >= ROUTES_MAX:
+            self._addresses.clear()
+        address = self._addresses[raw] = exchange.decode(), key.decode()
+        return address
 
     def _decide(self, state: FanChannel, frame: bytes, undecided: Undecided, octets: bytes) -> Destination:
         """The content header is there, at the beginning of `octets`."""

@@ -14,17 +14,20 @@ from typing import Any, Final
 from pamqp import decode
 
 from trabbits.wire.errors import Violation
-from trabbits.wire.table import check_table
+from trabbits.wire.table import FIXED_SIZES, SIZED_TYPES, check_table
 
-_FLAGS: Final = struct.Struct(">H").unpack_from
 _U32: Final = struct.Struct(">I").unpack_from
-_CONTENT_TYPE: Final = 0x8000
-_CONTENT_ENCODING: Final = 0x4000
-_HEADERS: Final = 0x2000
+#: In the first octet of the property flags.
+_CONTENT_TYPE: Final = 0x80
+_CONTENT_ENCODING: Final = 0x40
+_HEADERS: Final = 0x20
 #: Where the property flags of a content header frame are, and what follows them.
 _FLAGS_AT: Final = 19
 _PROPERTIES_AT: Final = 21
 _LONG_STRING: Final = ord("S")
+#: Names as they stand in a table, behind their length, so that they are searched for without encoding them each time.
+_KEYS_MAX: Final = 1000
+_keys: dict[str, bytes] = {}
 
 
 class MessageHeaders(Mapping[str, Any]):
@@ -33,48 +36,44 @@ class MessageHeaders(Mapping[str, Any]):
     A table that cannot be read counts as empty: the broker will say what is wrong with it.
     """
 
-    __slots__ = ("_decoded", "_end", "_octets", "_start")
+    __slots__ = ("_at", "_decoded", "_octets")
 
     def __init__(self, octets: bytes, at: int = 0) -> None:
+        # One for each message: nothing is looked at before somebody asks.
         self._octets = octets
+        self._at = at
         self._decoded: dict[str, Any] | None = None
-        #: Where the table begins behind its length, and ends.
-        self._start = self._end = 0
-        flags: int = _FLAGS(octets, at + _FLAGS_AT)[0]
-        if not flags & _HEADERS:
-            self._decoded = {}
-            return
-        start = at + _PROPERTIES_AT
-        if flags & _CONTENT_TYPE:
-            start += 1 + octets[start]
-        if flags & _CONTENT_ENCODING:
-            start += 1 + octets[start]
-        self._start = start + 4
-        self._end = start + 4 + int(_U32(octets, start)[0])
-        if self._end > at + 7 + int(_U32(octets, at + 3)[0]):
-            self._decoded = {}
 
     def __getitem__(self, name: str) -> Any:
         return self._all()[name]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The header of this name.  The first one of several that are all texts is found without decoding any other."""
+        """The header of this name.  A text is found without decoding anything else."""
         if self._decoded is not None:
             return self._decoded.get(name, default)
-        octets, at, end = self._octets, self._start, self._end
-        key = name.encode()
+        octets = self._octets
+        flags = octets[self._at + _FLAGS_AT]
+        if not flags & _HEADERS:
+            return default
         try:
-            while at < end:
-                value = at + 6 + octets[at]
-                after = value + _U32(octets, value - 4)[0]
-                if octets[value - 5] != _LONG_STRING or after > end:
-                    break
-                if octets[at + 1 : value - 5] == key:
-                    return octets[value:after].decode()
-                at = after
-            else:
+            at, end = self._table(flags)
+            key = _keys.get(name) or _key(name)
+            found = octets.find(key, at, end)
+            if found < 0:
                 return default
-        except (IndexError, ValueError, struct.error):
+            while at < found:
+                # What was found may be part of a value: it counts only where an entry begins.
+                at += 1 + octets[at]
+                kind = octets[at]
+                if kind in SIZED_TYPES:
+                    at += 5 + _U32(octets, at + 1)[0]
+                else:
+                    at += 1 + FIXED_SIZES[kind]
+            value = at + len(key) + 5
+            after = value + _U32(octets, value - 4)[0]
+            if at == found and octets[value - 5] == _LONG_STRING and after <= end:
+                return octets[value:after].decode()
+        except (LookupError, ValueError, struct.error):
             pass
         return self._all().get(name, default)
 
@@ -84,13 +83,40 @@ class MessageHeaders(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._all())
 
+    def _table(self, flags: int) -> tuple[int, int]:
+        """Where the table begins behind its length, and ends.  Raises ValueError, IndexError, struct.error."""
+        octets = self._octets
+        start = self._at + _PROPERTIES_AT
+        if flags & _CONTENT_TYPE:
+            start += 1 + octets[start]
+        if flags & _CONTENT_ENCODING:
+            start += 1 + octets[start]
+        end = start + 4 + _U32(octets, start)[0]
+        if end > self._at + 7 + _U32(octets, self._at + 3)[0]:
+            raise ValueError("the table is longer than its frame")
+        return start + 4, end
+
     def _all(self) -> dict[str, Any]:
         if self._decoded is None:
-            table = bytes(self._octets[self._start : self._end])
-            try:
-                check_table(table)
-                _, decoded = decode.field_table(len(table).to_bytes(4, "big") + table)
-                self._decoded = dict(decoded)
-            except (Violation, ValueError, ArithmeticError, OSError):
-                self._decoded = {}
+            self._decoded = {}
+            flags = self._octets[self._at + _FLAGS_AT]
+            if flags & _HEADERS:
+                try:
+                    at, end = self._table(flags)
+                    table = bytes(self._octets[at:end])
+                    check_table(table)
+                    _, decoded = decode.field_table(len(table).to_bytes(4, "big") + table)
+                    self._decoded = dict(decoded)
+                except (Violation, LookupError, ValueError, ArithmeticError, OSError, struct.error):
+                    pass
         return self._decoded
+
+
+def _key(name: str) -> bytes:
+    """The name behind its length.  Raises ValueError for one that no table can have."""
+    octets = name.encode()
+    key = bytes((len(octets),)) + octets
+    if len(_keys) >= _KEYS_MAX:
+        _keys.clear()
+    _keys[name] = key
+    return key

@@ -25,7 +25,7 @@ from trabbits.wire.errors import Violation
 
 #: Octets behind the type octet, by type, as RabbitMQ has them: ``s`` is a 16-bit integer (not a short string),
 #: ``l`` and ``L`` are both signed 64-bit ones, ``D`` is a scale octet and 32 bits, ``V`` has nothing.
-_FIXED: Final[dict[int, int]] = {
+FIXED_SIZES: Final[dict[int, int]] = {
     ord(kind): size
     for kind, size in {
         "t": 1, "b": 1, "B": 1, "s": 2, "u": 2, "I": 4, "i": 4, "l": 8, "L": 8, "f": 4, "d": 8, "D": 5, "T": 8, "V": 0,
@@ -35,6 +35,8 @@ _LONG_STRING: Final = ord("S")
 _BYTE_ARRAY: Final = ord("x")
 _TABLE: Final = ord("F")
 _ARRAY: Final = ord("A")
+#: Types whose value begins with its length in four octets.
+SIZED_TYPES: Final = frozenset((_LONG_STRING, _BYTE_ARRAY, _TABLE, _ARRAY))
 _DOUBLE: Final = ord("d")
 _FLOAT: Final = ord("f")
 
@@ -89,7 +91,7 @@ def _after_value(octets: bytes, at: int, end: int, depth: int) -> int:
     if at >= end:
         raise _corrupt("a key without a value")
     kind = octets[at]
-    size = _FIXED.get(kind)
+    size = FIXED_SIZES.get(kind)
     if size is not None:
         after = at + 1 + size
         if after > end:
@@ -100,7 +102,7 @@ def _after_value(octets: bytes, at: int, end: int, depth: int) -> int:
         if kind == _FLOAT and not math.isfinite(_FLOAT_OF.unpack_from(octets, at + 1)[0]):
             raise _corrupt("a float that is not a finite number")
         return after
-    if kind not in (_LONG_STRING, _BYTE_ARRAY, _TABLE, _ARRAY):
+    if kind not in SIZED_TYPES:
         raise _corrupt(f"unknown type octet {kind:#04x}")
     start = at + 5
     if start > end:
