@@ -42,7 +42,11 @@ LAYERS = [
     "__main__",
 ]
 # Beside the layers: tools for tests and trials, which know the wire at most, and are used by nothing but the cli.
-BESIDE = {"testing": {"wire", "interfaces", "log_ids"}}
+# Those parts that know more have a line of their own.
+BESIDE = {
+    "testing": {"wire", "interfaces", "log_ids"},
+    "testing.contracts": {"wire", "interfaces", "plugins"},  # what plugins have to keep to
+}
 
 # These run without Twisted and txamqp.
 SANS_IO = ["log_ids", "wire", "interfaces", "session", "testing"]
@@ -59,6 +63,9 @@ def modules() -> Iterator[tuple[str, Path]]:
 def layer_of(module: str) -> str:
     """The part below trabbits: `trabbits.wire.scanner` is in `wire`; trabbits itself is in no layer."""
     parts = module.split(".")
+    for length in range(len(parts), 1, -1):
+        if (part := ".".join(parts[1:length])) in BESIDE:
+            return part
     return parts[1] if len(parts) > 1 else ""
 
 

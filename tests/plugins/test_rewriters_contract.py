@@ -1,0 +1,42 @@
+"""Every built-in queue rewriter keeps to the contract of its kind, and so do several of them in a row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.plugins.contracts import untested
+from trabbits.interfaces import IQueueAttributeRewriter, QueueDeclare
+from trabbits.plugins.chain import RewriterChain
+from trabbits.plugins.queue_attributes import FixedQueueAttributes, queue_attributes
+from trabbits.plugins.quorum import Quorum, quorum
+from trabbits.testing.contracts import QueueAttributeRewriterTestsMixIn
+
+
+class Rewriting(QueueAttributeRewriterTestsMixIn):
+    declares = (
+        QueueDeclare("orders.eu", durable=True, arguments={"x-max-priority": 3, "x-own": 1}),
+        QueueDeclare("orders.eu", auto_delete=True),
+    )
+
+
+class TestQuorum(Rewriting):
+    plugin = quorum
+
+
+class TestQuorumOfSome(Rewriting):
+    plugin = quorum
+    options = {"queues": ["orders.#"], "dropped": ["x-own"]}
+
+
+class TestQueueAttributes(Rewriting):
+    plugin = queue_attributes
+    options = {"durable": True, "auto_delete": False, "arguments": {"x-expires": 1000, "x-own": None, "deep": [{}]}}
+
+
+class TestChain(Rewriting):
+    def make_plugin(self, reactor: Any = None) -> Any:
+        return RewriterChain([FixedQueueAttributes(durable=True, arguments={"x-own": None}), Quorum()])
+
+
+def test_none_is_left_out() -> None:
+    assert untested(IQueueAttributeRewriter, Rewriting) == set()

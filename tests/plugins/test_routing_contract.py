@@ -1,0 +1,75 @@
+"""Every built-in routing strategy keeps to the contract of its kind."""
+
+from __future__ import annotations
+
+from tests.plugins.contracts import untested
+from tests.plugins.routing_options import UPSTREAMS
+from trabbits.interfaces import IRoutingStrategy
+from trabbits.plugins.exchange import exchange
+from trabbits.plugins.first_match import first_match
+from trabbits.plugins.hash import hash as by_hash
+from trabbits.plugins.headers import headers
+from trabbits.plugins.key_patterns import key_patterns
+from trabbits.plugins.weighted import weighted
+from trabbits.testing.contracts import RoutingStrategyTestsMixIn
+
+RULES = [
+    {"match": {"tenant": "acme", "priority": 9}, "upstream": "lapin"},
+    {"match": {"canary": True, "x-trial": None}, "any": True, "upstream": "hase"},
+]
+WEIGHTS = {"rabbit": 50, "lapin": 30, "hase": 20}
+
+
+class Routing(RoutingStrategyTestsMixIn):
+    upstreams = UPSTREAMS
+    keys = (("orders.eu", "hop.a.b"), ("audit-log", "hop"))
+    headers = ({"tenant": "acme", "priority": 9}, {"canary": True}, {"x-trial": None})
+
+
+class TestKeyPatterns(Routing):
+    plugin = key_patterns
+    key_patterns = {"hase": ("hop.#", "*.%a.#.b"), "lapin": ("audit",)}
+
+
+class TestExchange(Routing):
+    plugin = exchange
+    options = {"rules": [{"exchange": "orders.#", "upstream": "lapin"}, {"exchange": "", "upstream": "hase"}]}
+
+
+class TestHash(Routing):
+    plugin = by_hash
+    options = {"upstreams": list(UPSTREAMS)}
+
+
+class TestHashByHeader(Routing):
+    plugin = by_hash
+    options = {"upstreams": list(UPSTREAMS), "header": "tenant", "default": "rabbit"}
+
+
+class TestWeighted(Routing):
+    plugin = weighted
+    options = {"weights": WEIGHTS}
+
+
+class TestWeightedByHeader(Routing):
+    plugin = weighted
+    options = {"weights": WEIGHTS, "header": "tenant"}
+
+
+class TestHeaders(Routing):
+    plugin = headers
+    options = {"rules": RULES, "default": "rabbit"}
+
+
+class TestFirstMatch(Routing):
+    plugin = first_match
+    options = {"strategies": [{"plugin": "key_patterns"}, {"plugin": "weighted", "options": {"weights": WEIGHTS}}]}
+
+
+class TestFirstMatchByMessage(Routing):
+    plugin = first_match
+    options = {"strategies": [{"plugin": "headers", "options": {"rules": RULES}}, {"plugin": "key_patterns"}]}
+
+
+def test_none_is_left_out() -> None:
+    assert untested(IRoutingStrategy, Routing) == set()

@@ -1,0 +1,116 @@
+"""The contract of queue rewriters.
+
+Lives here: `QueueAttributeRewriterTestsMixIn`.  Must not know: what any rewriter changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import product
+from typing import Any, ClassVar, Final
+
+from attrs import evolve
+from zope.interface.interface import InterfaceClass
+
+from trabbits.interfaces import IQueueAttributeRewriter, QueueAttributes, QueueDeclare
+from trabbits.testing.contracts.plugin import PluginTestsMixIn
+from trabbits.testing.contracts.rules import ODD_TEXTS, ODD_VALUES, OpenMapping, require, require_prompt
+from trabbits.wire.table import check_table, encode_table
+
+_FLAGS: Final = tuple(
+    dict(zip(("durable", "exclusive", "auto_delete"), values, strict=True))
+    for values in product((True, False), repeat=3)
+)
+#: Arguments that RabbitMQ knows, as clients give them.
+_ARGUMENTS: Final[tuple[dict[str, Any], ...]] = (
+    {},
+    {"x-queue-type": "classic"},
+    {"x-queue-type": "quorum", "x-quorum-initial-group-size": 3},
+    {"x-queue-type": "stream", "x-max-age": "7D"},
+    {"x-message-ttl": 60_000, "x-expires": 1_800_000},
+    {"x-max-length": 10, "x-overflow": "reject-publish-dlx"},
+    {"x-max-priority": 10, "x-queue-mode": "lazy", "x-single-active-consumer": True},
+    {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"},
+    {"x-queue-master-locator": b"min-masters"},
+)
+_KNOWN: Final = tuple(sorted({name for arguments in _ARGUMENTS for name in arguments}))
+
+
+class QueueAttributeRewriterTestsMixIn(PluginTestsMixIn):
+    """For what provides `IQueueAttributeRewriter`.  `declares` are those that it has rules about."""
+
+    interface: ClassVar[InterfaceClass] = IQueueAttributeRewriter
+    declares: Sequence[QueueDeclare] = ()
+
+    def test_answers_are_attributes(self) -> None:
+        """The answer to any declare is a `QueueAttributes` whose fields have the types that they should have."""
+        rewriter = self.make_plugin(self.make_reactor())
+        for declare in self._all_declares():
+            answer = rewriter.rewrite(declare)
+            asked = f"rewrite({declare!r:.200})"
+            require(isinstance(answer, QueueAttributes), f"{asked} answered {answer!r:.200}, no QueueAttributes")
+            for name in ("durable", "auto_delete", "exclusive"):
+                value = getattr(answer, name)
+                require(value is None or isinstance(value, bool), f"{asked} answered {name} {value!r}, no bool or None")
+            require(isinstance(answer.arguments, Mapping), f"{asked} answered arguments {answer.arguments!r:.200}")
+
+    def test_arguments_can_be_sent(self) -> None:
+        """What is added to the arguments has a name and a value that AMQP has room for."""
+        rewriter = self.make_plugin(self.make_reactor())
+        for declare in self._all_declares():
+            wanted = rewriter.rewrite(declare).arguments
+            asked = f"rewrite({declare!r:.200})"
+            for name, value in wanted.items():
+                fits = isinstance(name, str) and 0 < len(name.encode("utf-8", "surrogatepass")) <= 255
+                require(fits, f"{asked} wants an argument named {name!r:.100}")
+                if value is None:
+                    continue
+                try:
+                    check_table(encode_table({name: value}))
+                except Exception as error:
+                    text = f"{asked} wants {name} to be {value!r:.100}, which AMQP cannot carry"
+                    raise AssertionError(text) from error
+
+    def test_the_same_declare_gets_the_same_answer(self) -> None:
+        """A client that declares its queue again must not be told with 406 that it is another one."""
+        rewriter = self.make_plugin(self.make_reactor())
+        declares = list(self._all_declares())
+        first = [repr(rewriter.rewrite(declare)) for declare in declares]
+        again = [repr(rewriter.rewrite(declare)) for declare in reversed(declares)]
+        for declare, one, other in zip(declares, first, reversed(again), strict=True):
+            require(one == other, f"rewrite({declare!r:.200}) was {one} and is {other} now")
+
+    def test_the_declare_is_left_alone(self) -> None:
+        """It is what the other upstreams are asked for, and what the rewriters after this one get."""
+        rewriter = self.make_plugin(self.make_reactor())
+        for declare in self._all_declares():
+            given = OpenMapping(declare.arguments)
+            rewriter.rewrite(evolve(declare, arguments=given))
+            require(given.unchanged, f"it changes the arguments of {declare!r:.200}")
+            given_as_dict = dict(declare.arguments)
+            rewriter.rewrite(evolve(declare, arguments=given_as_dict))
+            require(
+                repr(given_as_dict) == repr(dict(declare.arguments)), f"it changes the arguments of {declare!r:.200}"
+            )
+
+    def test_rewriting_does_not_block(self) -> None:
+        """A declare that was never seen takes no time to speak of."""
+        rewriter = self.make_plugin(self.make_reactor())
+        example = next(iter(self.declares), QueueDeclare("orders", durable=True))
+        declares = [evolve(example, queue=f"{example.queue}.{number}") for number in range(5)]
+        require_prompt("rewrite()", self.time_limit, [partial(rewriter.rewrite, each) for each in declares])
+
+    def _all_declares(self) -> Iterator[QueueDeclare]:
+        yield from self.declares
+        # Rewriters are not asked about queues that the server names.
+        for name in filter(None, ODD_TEXTS):
+            yield QueueDeclare(name, durable=True)
+        for flags, arguments in product(_FLAGS, _ARGUMENTS):
+            yield QueueDeclare("orders", arguments=OpenMapping(arguments), **flags)
+        yield QueueDeclare("orders", durable=True, arguments=OpenMapping(dict.fromkeys(filter(None, ODD_TEXTS), 1)))
+        names: dict[str, Any] = dict.fromkeys(_KNOWN)
+        for each in self.declares:
+            names.update(each.arguments)
+        for name, value in product(names, ODD_VALUES):
+            yield QueueDeclare("orders", durable=True, arguments=OpenMapping({name: value}))
