@@ -45,12 +45,12 @@ LAYERS = [
 # Those parts that know more have a line of their own.
 BESIDE = {
     "testing": {"wire", "interfaces", "log_ids"},
+    "testing.broker.server": {"testing", "transport"},  # puts the embedded broker on a port
     "testing.contracts": {"wire", "interfaces", "plugins"},  # what plugins have to keep to
+    "testing.running": {"testing", "testing.broker.server"},  # brokers in threads, trabbits as a process
+    "testing.trial": {"testing", "testing.broker.server", "testing.running"},  # the same for trial
+    "testing.pytest_plugin": {"testing", "testing.running"},  # and for pytest
 }
-
-# The file that puts the embedded broker on a port: the one of testing/ with Twisted, and with what the edges use of it.
-EDGE = "trabbits.testing.broker.server"
-EDGE_MAY = {"transport"}
 
 # These run without Twisted and txamqp.
 SANS_IO = ["log_ids", "wire", "interfaces", "session", "testing"]
@@ -113,7 +113,7 @@ def test_imports_go_downwards(name: str, path: Path) -> None:
         for line, imported in imports_of(path)
         if imported.startswith("trabbits.")
         and not imported.startswith("trabbits.__")
-        and (not layer or layer_of(imported) not in allowed(layer) | (EDGE_MAY if name == EDGE else set()))
+        and (not layer or layer_of(imported) not in allowed(layer))
     ]
     assert not upwards
 
@@ -121,7 +121,7 @@ def test_imports_go_downwards(name: str, path: Path) -> None:
 @pytest.mark.parametrize("layer", SANS_IO)
 def test_core_works_without_twisted(layer: str) -> None:
     """Importing every module of the layer in a fresh process loads no Twisted, not even indirectly."""
-    names = [name for name, _ in modules() if layer_of(name) == layer and name != EDGE]
+    names = [name for name, _ in modules() if layer_of(name) == layer]
     code = f"import importlib, sys\nfor name in {names!r}: importlib.import_module(name)\n"
     code += f"print(*[name for name in {BANNED!r} if name in sys.modules])"
     done = subprocess.run(

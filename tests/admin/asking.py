@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.proxy import TrabbitsProcess
 from trabbits.api_client import ApiClient, ApiError
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 FAR: dict[str, Any] = {"name": "far", "address": "[::1]:1"}
 CHECKED: dict[str, Any] = {

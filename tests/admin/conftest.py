@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.admin.asking import CONFIG
-from tests.proxy import ProxyFactory, TrabbitsProcess
+from tests.proxy import ProxyFactory
 from trabbits.api_client import ApiClient
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 
 @pytest.fixture

@@ -17,10 +17,11 @@ import time
 import pytest
 
 from tests.admin.asking import CONFIG, FAR, json_of, raw, refused
-from tests.clients import eventually
-from tests.proxy import ProxyFactory, TrabbitsProcess
+from tests.proxy import ProxyFactory
 from trabbits.admin.site import BODY_LIMIT, SWALLOWED
 from trabbits.api_client import Answer, ApiClient, ApiError
+from trabbits.testing.raw_client import eventually
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 
 def test_the_socket_is_the_users_own(proxy: TrabbitsProcess) -> None:

@@ -11,11 +11,12 @@ import pika
 import pika.exceptions
 import pytest
 
-from tests.clients import RawClient, eventually
 from tests.contract.target import HOST, fan_config, parameters, plain_config, unique
-from tests.proxy import ProxyFactory, TrabbitsProcess
+from tests.proxy import ProxyFactory
 from trabbits.api_client import ApiClient, ApiError
 from trabbits.testing.rabbitmq import RabbitNode
+from trabbits.testing.raw_client import RawClient, eventually
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 ENTRY = [
     "id",

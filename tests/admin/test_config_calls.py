@@ -7,8 +7,9 @@ import json
 import pytest
 
 from tests.admin.asking import CHECKED, FAR, json_of, raw, refused
-from tests.proxy import ProxyFactory, TrabbitsProcess
+from tests.proxy import ProxyFactory
 from trabbits.api_client import ApiClient
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 
 def test_the_configuration_with_secrets_masked(shared: ApiClient) -> None:

@@ -20,10 +20,11 @@ import pika.exceptions
 import pytest
 
 from tests.admin.metrics_doubles import Scraped
-from tests.clients import eventually
 from tests.contract.target import fan_config, parameters, plain_config, unique
-from tests.proxy import ProxyFactory, TrabbitsProcess
+from tests.proxy import ProxyFactory
 from trabbits.testing.rabbitmq import RabbitNode
+from trabbits.testing.raw_client import eventually
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 NOWHERE = {"upstreams": [{"name": "far", "address": "[::1]:1"}]}

@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.clients import eventually
-from tests.proxy import ProxyFactory, TrabbitsProcess
+from tests.proxy import ProxyFactory
 from trabbits.api_client import ApiClient, ApiError, ApiUnreachable
+from trabbits.testing.raw_client import eventually
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 FAR = {"name": "far", "address": "[::1]:1"}
 TOKEN = "t0p-secret"

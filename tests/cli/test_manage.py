@@ -11,8 +11,9 @@ import pytest
 from pika.adapters.blocking_connection import BlockingConnection
 
 from tests.cli.samples import manage as run_manage
-from tests.proxy import ProxyFactory, TrabbitsProcess
+from tests.proxy import ProxyFactory
 from trabbits.testing.rabbitmq import RabbitNode
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 
 @pytest.fixture

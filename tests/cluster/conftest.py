@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import pytest
 
 from tests.faults.conftest import surprises
-from tests.proxy import TrabbitsProcess
 from trabbits.testing.cluster import RabbitCluster
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 #: Seconds for one test, the start of nodes included; every wait in it is shorter.
 TEST_TIMEOUT = 100

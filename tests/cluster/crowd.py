@@ -14,11 +14,11 @@ from typing import Any
 
 from pamqp import commands
 
-from tests.clients import RawClient, eventually
 from tests.contract.target import HOST
-from tests.proxy import TrabbitsProcess
 from trabbits.testing.cluster import RabbitCluster
 from trabbits.testing.rabbitmq import RabbitNode
+from trabbits.testing.raw_client import RawClient, eventually
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 #: Seconds that a busy machine may be late.
 SLACK = 3.0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests.clients import eventually
 from tests.cluster.conftest import ClusterProxyFactory
 from tests.cluster.crowd import at_node, close_all, connect_many, spread_of, upstream, works
 from trabbits.testing.cluster import RabbitCluster
+from trabbits.testing.raw_client import eventually
 
 
 def test_thirty_clients_are_ten_at_each_node(cluster: RabbitCluster, cluster_proxy: ClusterProxyFactory) -> None:

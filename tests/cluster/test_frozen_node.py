@@ -13,7 +13,6 @@ from contextlib import contextmanager
 
 from pamqp import commands
 
-from tests.clients import HEARTBEAT, RawClient, eventually, raw_frame
 from tests.cluster.conftest import ClusterProxyFactory
 from tests.cluster.crowd import (
     PROMPTLY,
@@ -33,6 +32,7 @@ from tests.cluster.crowd import (
 )
 from tests.contract.target import HOST
 from trabbits.testing.cluster import RabbitCluster
+from trabbits.testing.raw_client import HEARTBEAT, RawClient, eventually, raw_frame
 
 
 @contextmanager

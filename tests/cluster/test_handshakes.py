@@ -15,13 +15,13 @@ from contextlib import contextmanager
 import pytest
 from pamqp import commands
 
-from tests.clients import PROTOCOL_HEADER, Closed, RawClient, eventually
 from tests.cluster.conftest import ClusterProxyFactory
 from tests.cluster.crowd import connections_at, upstream, works
 from tests.contract.target import HOST
-from tests.proxy import TrabbitsProcess
 from trabbits.testing.cluster import RabbitCluster
 from trabbits.testing.rabbitmq import RabbitNode
+from trabbits.testing.raw_client import PROTOCOL_HEADER, Closed, RawClient, eventually
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 #: Clients of each kind: two at each node.
 EACH = 6

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tests.clients import RawClient, eventually
 from tests.cluster.conftest import ClusterProxyFactory
 from tests.cluster.crowd import (
     PROMPTLY,
@@ -14,8 +13,9 @@ from tests.cluster.crowd import (
     seconds_for,
     works,
 )
-from tests.proxy import TrabbitsProcess
 from trabbits.testing.cluster import RabbitCluster
+from trabbits.testing.raw_client import RawClient, eventually
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 
 def attached(proxy: TrabbitsProcess, sessions: int) -> list[list[str]]:

@@ -15,8 +15,9 @@ import pika.exceptions
 import pytest
 
 from tests.console.terminal import ROOT, Tmux
-from tests.proxy import ProxyFactory, TrabbitsProcess
+from tests.proxy import ProxyFactory
 from trabbits.testing.rabbitmq import RabbitNode
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 
 @pytest.fixture

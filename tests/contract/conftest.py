@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.contract.target import Target, Witness, fan_config, plain_config
-from tests.proxy import TrabbitsProcess
 from trabbits.testing.rabbitmq import RabbitNode
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 #: Seconds for one test: every wait in it is shorter, so this ends only a client library that waits without a bound.
 TEST_TIMEOUT = 60

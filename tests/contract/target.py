@@ -17,8 +17,8 @@ import pytest
 from attrs import define, field
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 
-from tests.clients import RawClient
 from trabbits.testing.rabbitmq import RabbitNode
+from trabbits.testing.raw_client import RawClient
 
 #: The fan proxy's configuration sends these keys to upstream b and all others to a.
 KEYS_OF_B = ("b.#", "b-%")

@@ -6,8 +6,8 @@ import socket
 
 from pamqp import commands
 
-from tests.clients import encode_publish, eventually
 from tests.contract.target import Target, each_upstream
+from trabbits.testing.raw_client import encode_publish, eventually
 
 MIB = 1024 * 1024
 #: More than the sockets' buffers on both sides of a proxy hold.

@@ -7,8 +7,17 @@ import struct
 import pytest
 from pamqp import base, commands
 
-from tests.clients import BODY, HEADER, METHOD, Closed, RawClient, content_header, encode_methods, raw_frame
 from tests.contract.target import Target
+from trabbits.testing.raw_client import (
+    BODY,
+    HEADER,
+    METHOD,
+    Closed,
+    RawClient,
+    content_header,
+    encode_methods,
+    raw_frame,
+)
 
 PUBLISH = encode_methods(commands.Basic.Publish(exchange="", routing_key="nobody"), channel=1)
 QOS = encode_methods(commands.Basic.Qos(prefetch_count=1), channel=1)

@@ -15,9 +15,8 @@ from typing import Any
 import celery
 import pytest
 
-from tests.clients import eventually
 from tests.contract.target import Target
-from tests.proxy import ROOT
+from trabbits.testing.raw_client import eventually
 
 RESULT_WITHIN = 15
 
@@ -32,7 +31,7 @@ def worker(url: str) -> Iterator[Path]:
             process = subprocess.Popen(
                 [*command, "-P", "solo", "-l", "info"],
                 env={**os.environ, "CONTRACT_BROKER": url, "C_FORCE_ROOT": "1"},
-                cwd=ROOT,
+                cwd=Path(__file__).resolve().parents[2],
                 stdout=sink,
                 stderr=subprocess.STDOUT,
             )

@@ -13,9 +13,9 @@ from pamqp import base, commands
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker, ConnectionClosedByBroker
 
-from tests.clients import HEADER, content_header, encode_methods, encode_publish, raw_frame
 from tests.contract.receiving import Inbox, barrier, pump
 from tests.contract.target import Target, each_upstream, unique
+from trabbits.testing.raw_client import HEADER, content_header, encode_methods, encode_publish, raw_frame
 
 Mistake = Callable[[BlockingChannel], object]
 

@@ -7,8 +7,8 @@ import pytest
 from pamqp import commands
 from pika.exceptions import ChannelClosedByBroker
 
-from tests.clients import RawClient, encode_methods, encode_publish, tags_covered
 from tests.contract.target import Target, each_upstream, unique
+from trabbits.testing.raw_client import RawClient, encode_methods, encode_publish, tags_covered
 
 PERSISTENT = b"\x10\x00\x02"
 

@@ -10,10 +10,10 @@ from functools import partial
 import pytest
 from pamqp import commands, encode
 
-from tests.clients import RawClient, eventually
 from tests.contract.receiving import pump
 from tests.contract.target import HOST, Target, connections_named, only_fan, proxied, unique
 from trabbits.testing.rabbitmq import RabbitNode
+from trabbits.testing.raw_client import RawClient, eventually
 
 CAPABILITIES = {
     "publisher_confirms",

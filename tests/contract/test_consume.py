@@ -6,9 +6,9 @@ import pytest
 from pamqp import commands
 from pika.exceptions import ChannelClosedByBroker
 
-from tests.clients import CAPABILITIES, eventually
 from tests.contract.receiving import Inbox, barrier, pump
 from tests.contract.target import Target, each_upstream, only_fan
+from trabbits.testing.raw_client import CAPABILITIES, eventually
 
 
 def test_a_consumer_gets_the_messages_of_all_upstreams_under_its_tag(target: Target) -> None:

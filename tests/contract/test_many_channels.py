@@ -6,8 +6,8 @@ import random
 
 from pamqp import commands
 
-from tests.clients import BODY, HEADER, METHOD, RawClient, content_header, encode_methods, raw_frame
 from tests.contract.target import Target, unique
+from trabbits.testing.raw_client import BODY, HEADER, METHOD, RawClient, content_header, encode_methods, raw_frame
 
 CHANNELS = range(1, 201)
 ROUNDS = 3

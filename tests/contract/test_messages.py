@@ -9,7 +9,9 @@ from contextlib import contextmanager
 import pytest
 from pamqp import commands
 
-from tests.clients import (
+from tests.contract.target import Target, each_upstream, proxied, unique
+from trabbits.testing.rabbitmq import RabbitNode
+from trabbits.testing.raw_client import (
     BODY,
     HEADER,
     Content,
@@ -20,8 +22,6 @@ from tests.clients import (
     eventually,
     raw_frame,
 )
-from tests.contract.target import Target, each_upstream, proxied, unique
-from trabbits.testing.rabbitmq import RabbitNode
 
 SMALL, USUAL = 4096, 131072
 MIB = 1024 * 1024

@@ -12,12 +12,13 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPConnectionError, ChannelClosedByBroker, ConnectionClosedByBroker, NackError
 
-from tests.clients import eventually
 from tests.contract.receiving import Inbox
 from tests.contract.relay import Relay
 from tests.contract.target import HOST, Target, Witness, fan_config, unique
-from tests.proxy import ProxyFactory, TrabbitsProcess
+from tests.proxy import ProxyFactory
 from trabbits.testing.rabbitmq import RabbitNode
+from trabbits.testing.raw_client import eventually
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 
 class Door(Relay):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pamqp import base, commands
 
-from tests.clients import encode_methods, encode_publish
 from tests.contract.target import Target, each_upstream, unique
+from trabbits.testing.raw_client import encode_methods, encode_publish
 
 
 def nowait_methods(queue: str, exchange: str, other: str) -> list[base.Frame]:

@@ -7,9 +7,9 @@ import pytest
 from pamqp import commands
 from pika.exceptions import ChannelClosedByBroker
 
-from tests.clients import encode_publish, eventually
 from tests.contract.receiving import Inbox, pump
 from tests.contract.target import Target, each_upstream, only_fan, unique
+from trabbits.testing.raw_client import encode_publish, eventually
 
 EVERY_PROPERTY = pika.BasicProperties(
     content_type="application/json",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from pamqp import commands
 
-from tests.clients import RawClient, eventually
 from tests.contract.receiving import Inbox, barrier, pump
 from tests.contract.target import Target
+from trabbits.testing.raw_client import RawClient, eventually
 
 
 def unheld(channel_queue: tuple[RawClient, str]) -> int:

@@ -10,12 +10,13 @@ import pika
 import pytest
 from pamqp import commands
 
-from tests.clients import RawClient, encode_methods, eventually
 from tests.contract.conftest import running
 from tests.contract.receiving import Inbox
 from tests.contract.target import HOST, Target, Witness, fan_config, plain_config, unique
-from tests.proxy import ProxyFactory, TrabbitsProcess
+from tests.proxy import ProxyFactory
 from trabbits.testing.rabbitmq import RabbitNode
+from trabbits.testing.raw_client import RawClient, encode_methods, eventually
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 Queue = commands.Queue
 KINDS = ("plain", "fan")

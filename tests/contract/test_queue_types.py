@@ -6,9 +6,9 @@ import pika
 import pytest
 from pika.exceptions import ConnectionClosedByBroker
 
-from tests.clients import eventually
 from tests.contract.receiving import Inbox, barrier
 from tests.contract.target import Target
+from trabbits.testing.raw_client import eventually
 
 QUORUM = {"x-queue-type": "quorum"}
 

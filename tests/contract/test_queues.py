@@ -6,9 +6,9 @@ import pytest
 from pamqp import commands
 from pika.exceptions import ChannelClosedByBroker
 
-from tests.clients import eventually
 from tests.contract.receiving import Inbox
 from tests.contract.target import Target, each_upstream, proxied, unique
+from trabbits.testing.raw_client import eventually
 
 
 def test_a_declared_queue_exists_on_every_node_until_deleted(target: Target) -> None:

@@ -9,8 +9,8 @@ import pytest
 from tests.contract.conftest import running
 from tests.contract.receiving import Inbox
 from tests.contract.target import Target, Witness, fan_config, unique
-from tests.proxy import TrabbitsProcess
 from trabbits.testing.rabbitmq import RabbitNode
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 REWRITERS = [
     {"plugin": "queue_attributes", "options": {"arguments": {"x-max-length": 50}}},

@@ -12,13 +12,14 @@ import pytest
 from pamqp import commands
 from pika.exceptions import ConnectionClosedByBroker, ProbableAuthenticationError
 
-from tests.clients import CAPABILITIES, RawClient, eventually
 from tests.contract.relay import Relay
 from tests.contract.target import HOST, Target, connections_named, fan_config, only_fan, plain_config, proxied, unique
-from tests.proxy import ProxyFactory, TrabbitsProcess
+from tests.proxy import ProxyFactory
 from tests.rabbitmq import NodeFactory
 from trabbits.testing.management import Management
 from trabbits.testing.rabbitmq import RabbitNode
+from trabbits.testing.raw_client import CAPABILITIES, RawClient, eventually
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 
 def management(node: RabbitNode) -> Management:

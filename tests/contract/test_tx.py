@@ -8,12 +8,12 @@ import pytest
 from pamqp import commands
 from pika.exceptions import ChannelClosedByBroker
 
-from tests.clients import RawClient, eventually
 from tests.contract.conftest import running
 from tests.contract.receiving import Inbox, barrier
 from tests.contract.target import Target, Witness, each_upstream, fan_config, only_fan, unique
-from tests.proxy import TrabbitsProcess
 from trabbits.testing.rabbitmq import RabbitNode
+from trabbits.testing.raw_client import RawClient, eventually
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from typing import Any
 
 from pamqp import commands
 
-from tests.clients import RawClient
 from tests.contract.target import unique
+from trabbits.testing.raw_client import RawClient
 
 #: Seconds between two rounds: it shall be there, not take the machine.
 PACE = 0.005

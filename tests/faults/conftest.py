@@ -14,8 +14,8 @@ import pytest
 
 from tests.contract.target import HOST, fan_config, plain_config
 from tests.faults.bystander import Bystander
-from tests.proxy import TrabbitsProcess
 from trabbits.testing.rabbitmq import RabbitNode
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 #: Seconds for one test; every wait in it is shorter.
 TEST_TIMEOUT = 60

@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 from pamqp import commands
 
-from tests.clients import HEARTBEAT, Closed, RawClient, raw_frame
 from tests.contract.target import HOST
+from trabbits.testing.raw_client import HEARTBEAT, Closed, RawClient, raw_frame
 
 Script = Callable[["Peer"], None]
 

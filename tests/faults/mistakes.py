@@ -11,7 +11,7 @@ import struct
 from attrs import frozen
 from pamqp import base, commands
 
-from tests.clients import BODY, HEADER, HEARTBEAT, METHOD, content_header, encode_methods, raw_frame
+from trabbits.testing.raw_client import BODY, HEADER, HEARTBEAT, METHOD, content_header, encode_methods, raw_frame
 
 FRAME_MAX = 8192
 CHANNEL_MAX = 20

@@ -13,7 +13,10 @@ import pytest
 from attrs import frozen
 from pamqp import base, commands
 
-from tests.clients import (
+from tests.contract.target import HOST
+from tests.faults.bystander import Bystander
+from tests.faults.mistakes import CHANNEL_MAX, FRAME_MAX, MISTAKES, Mistake
+from trabbits.testing.raw_client import (
     CAPABILITIES,
     HEADER,
     HEARTBEAT,
@@ -23,10 +26,7 @@ from tests.clients import (
     encode_methods,
     raw_frame,
 )
-from tests.contract.target import HOST
-from tests.faults.bystander import Bystander
-from tests.faults.mistakes import CHANNEL_MAX, FRAME_MAX, MISTAKES, Mistake
-from tests.proxy import TrabbitsProcess
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 TLS_CLIENT_HELLO = bytes.fromhex("16030100f8010000f40303") + bytes(240)
 

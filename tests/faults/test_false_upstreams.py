@@ -18,13 +18,13 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from zope.interface import implementer
 
-from tests.clients import BODY, HEARTBEAT, METHOD, RawClient, encode_methods, raw_frame
 from tests.contract.target import HOST
 from tests.faults import fake_upstream
 from tests.faults.embedded import Proxy, State
 from tests.faults.fake_upstream import FakeUpstream, Script, misbehave
 from trabbits.log_ids import LogId
 from trabbits.testing.rabbitmq import RabbitNode
+from trabbits.testing.raw_client import BODY, HEARTBEAT, METHOD, RawClient, encode_methods, raw_frame
 
 #: Seconds that the false upstream gets.
 TIMEOUT = 1.0

@@ -15,12 +15,12 @@ import pytest
 from attrs import define, field
 from pamqp import commands
 
-from tests.clients import HEARTBEAT, RawClient, eventually, raw_frame
 from tests.contract.target import HOST, plain_config, unique
 from tests.faults.bystander import Bystander
 from tests.faults.conftest import running
-from tests.proxy import TrabbitsProcess
 from trabbits.testing.rabbitmq import RabbitNode
+from trabbits.testing.raw_client import HEARTBEAT, RawClient, eventually, raw_frame
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 CLIENTS = 12
 

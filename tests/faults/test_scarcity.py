@@ -10,11 +10,11 @@ import os
 import resource
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.clients import Closed, RawClient, eventually
 from tests.contract.target import HOST
 from tests.faults.bystander import Bystander
 from tests.faults.vanishing import ENDS, STAGES, Stage, Vanishing, not_reading
-from tests.proxy import TrabbitsProcess
+from trabbits.testing.raw_client import Closed, RawClient, eventually
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 #: Descriptors that the process may still open.
 SPARE = 20

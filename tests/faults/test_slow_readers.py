@@ -16,14 +16,15 @@ from typing import Any
 import pytest
 from pamqp import commands
 
-from tests.clients import BODY, HEADER, RawClient, content_header, eventually, raw_frame, tags_covered
 from tests.contract.target import HOST, fan_config, plain_config, unique
 from tests.faults.bystander import Bystander
 from tests.faults.conftest import running
 from tests.faults.fake_upstream import FakeUpstream, Peer, open_channel
-from tests.proxy import ProxyFactory, TrabbitsProcess
+from tests.proxy import ProxyFactory
 from trabbits.session.fan import HELD_MAX
 from trabbits.testing.rabbitmq import RabbitNode
+from trabbits.testing.raw_client import BODY, HEADER, RawClient, content_header, eventually, raw_frame, tags_covered
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 SIZE = 100_000
 #: Messages that wait for a client that does not read: 200 MB.

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from pamqp import commands
 
-from tests.clients import PROTOCOL_HEADER, RawClient, eventually
 from tests.contract.target import HOST, fan_config, plain_config, unique
 from tests.faults.conftest import surprises
 from tests.faults.fake_upstream import FakeUpstream, Script, never_open, say_nothing
 from tests.faults.vanishing import Stage, Vanishing, after_start_ok, after_tune, handshake, not_reading
-from tests.proxy import ProxyFactory, TrabbitsProcess
+from tests.proxy import ProxyFactory
 from trabbits.testing.rabbitmq import RabbitNode
+from trabbits.testing.raw_client import PROTOCOL_HEADER, RawClient, eventually
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 FAREWELL = "CONNECTION_FORCED - Server shutting down"
 

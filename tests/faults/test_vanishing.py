@@ -20,7 +20,6 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-from tests.clients import encode_publish, eventually
 from tests.contract.target import fan_config, plain_config
 from tests.faults.embedded import Proxy, State, reactor, resident, until
 from tests.faults.fake_upstream import FakeUpstream, Script, never_open, say_nothing, stop_reading
@@ -39,6 +38,7 @@ from tests.faults.vanishing import (
     with_requests_before_open_ok,
 )
 from trabbits.testing.rabbitmq import RabbitNode
+from trabbits.testing.raw_client import encode_publish, eventually
 
 CLIENTS = 500
 #: Clients at work at the same time.

@@ -14,7 +14,8 @@ from typing import Any
 from attrs import define
 from pamqp import base, commands
 
-from tests.clients import (
+from tests.contract.target import HOST, unique
+from trabbits.testing.raw_client import (
     CAPABILITIES,
     HEADER,
     PROTOCOL_HEADER,
@@ -24,7 +25,6 @@ from tests.clients import (
     raw_frame,
     tags_covered,
 )
-from tests.contract.target import HOST, unique
 
 #: For clients that do not read: the kernel takes little, the proxy is left with the rest.  Not less, because the
 #: loopback's segments are as large.

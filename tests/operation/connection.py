@@ -1,7 +1,7 @@
 """An AMQP connection on asyncio, for hundreds of clients in one thread.
 
-Lives here: framing, the handshake, leaving.  Frames and encoding are those of `tests.clients`.  Nothing is retried, and
-every wait has a bound.  Must not know: what the clients do, and who is at the other end.
+Lives here: framing, the handshake, leaving.  Frames and encoding are those of `trabbits.testing.raw_client`.  Nothing
+is retried, and every wait has a bound.  Must not know: what the clients do, and who is at the other end.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from typing import TypeVar
 from attrs import define, field
 from pamqp import base, commands
 
-from tests.clients import CAPABILITIES, FRAME_END, HEARTBEAT, PROTOCOL_HEADER, Frame, encode_methods, encode_publish
+from trabbits.testing.raw_client import (
+    CAPABILITIES,
+    FRAME_END,
+    HEARTBEAT,
+    PROTOCOL_HEADER,
+    Frame,
+    encode_methods,
+    encode_publish,
+)
 
 HOST = "127.0.0.1"
 #: Seconds from connect to open-ok: a SYN that was dropped is sent again after one second and after three.

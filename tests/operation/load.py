@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 from attrs import define, field
 from pamqp import commands
 
-from tests.clients import BODY, METHOD, Frame
 from tests.operation.connection import TROUBLE, Connection, Left
 from tests.operation.ledger import Departure, Ledger
+from trabbits.testing.raw_client import BODY, METHOD, Frame
 
 PREFETCH = 20
 #: Seconds until a client that had to leave comes back: at random, so that they do not all come at once.

@@ -10,13 +10,14 @@ import signal
 import time
 from typing import Any
 
-from tests.clients import eventually
 from tests.faults.conftest import surprises
 from tests.operation.conftest import PATIENT
 from tests.operation.load import Load
 from tests.operation.pace import Pace, ahead
-from tests.proxy import ProxyFactory, TrabbitsProcess
+from tests.proxy import ProxyFactory
 from trabbits.testing.rabbitmq import RabbitNode
+from trabbits.testing.raw_client import eventually
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 CLIENTS = 300
 #: Seconds between two messages of one of them, on average.

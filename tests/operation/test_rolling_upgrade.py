@@ -8,14 +8,15 @@ from __future__ import annotations
 import signal
 from collections import deque
 
-from tests.clients import eventually
 from tests.contract.target import plain_config
 from tests.faults.conftest import surprises
 from tests.operation.conftest import PATIENT
 from tests.operation.load import Load
 from tests.operation.visitors import Visitors
-from tests.proxy import ProxyFactory, TrabbitsProcess
+from tests.proxy import ProxyFactory
 from trabbits.testing.rabbitmq import RabbitNode
+from trabbits.testing.raw_client import eventually
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 CLIENTS = 50
 #: Seconds between two messages of one of them, on average.

@@ -13,11 +13,11 @@ import pytest
 from pika.adapters.blocking_connection import BlockingConnection
 from pika.exceptions import AMQPConnectionError
 
-from tests.clients import eventually
 from tests.contract.target import HOST, parameters, plain_config, unique
 from tests.faults.conftest import running
-from tests.proxy import TrabbitsProcess
 from trabbits.testing.rabbitmq import RabbitNode
+from trabbits.testing.raw_client import eventually
+from trabbits.testing.trabbits_process import TrabbitsProcess
 
 
 class Service(BaseHTTPRequestHandler):

@@ -17,8 +17,9 @@ from typing import Any, Final
 
 from trabbits.testing.broker.connection import BrokerConnection
 from trabbits.testing.broker.dead_letters import dead_letter, deaths, is_cycle
-from trabbits.testing.broker.faults import Faults
+from trabbits.testing.broker.fault_plan import Faults
 from trabbits.testing.broker.limits import Limits
+from trabbits.testing.broker.line import Line
 from trabbits.testing.broker.memory import Memory
 from trabbits.testing.broker.message import Message
 from trabbits.testing.broker.permissions import User
@@ -46,7 +47,8 @@ class Broker:
 
     `users` by name (by default guest, password guest, who may do everything) and `vhosts` can be changed at any time
     (`users`, `add_vhost`, `delete_vhost`).  `clock` gives seconds, `random` the names of queues and consumers that have
-    none; without one they follow from the broker's name.  `properties` are added to the server properties.
+    none; without one they follow from the broker's name.  `properties` are added to the server properties.  `faults`
+    are what may go wrong with its connections.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class Broker:
         self.users: dict[str, User] = dict(users) if users is not None else {"guest": User("guest")}
         self.clock = clock
         self.limits = limits or Limits()
-        self.faults = faults or Faults()
+        self.faults = faults
         self.timers = Timers()
         self.memory = Memory(self.limits.memory, self._alarm_on, self._alarm_off)
         self.vhosts: dict[str, VirtualHost] = {}
@@ -92,16 +94,15 @@ class Broker:
 
     # What surrounds the broker
 
-    def connect(self, address: str, wake: Callable[[], None]) -> BrokerConnection:
-        """A client has connected from `address`.
+    def connect(self, address: str, wake: Callable[[], None]) -> BrokerConnection | Line:
+        """A client has connected from `address`; with `faults`, between it and its connection is a line.
 
         `wake` is called when there is output although the connection was given nothing, once until the output was
         taken.  It must not call the broker.
         """
-        connection = BrokerConnection(self, address, wake)
-        self.connections[connection] = None
-        connection.blocking_changed()
-        return connection
+        if self.faults is not None:
+            return self.faults.connect(address, wake, self._connected)
+        return self._connected(address, wake)
 
     def advance(self) -> None:
         """Do what is due by the clock."""
@@ -169,6 +170,12 @@ class Broker:
 
     def forget(self, connection: BrokerConnection) -> None:
         self.connections.pop(connection, None)
+
+    def _connected(self, address: str, wake: Callable[[], None]) -> BrokerConnection:
+        connection = BrokerConnection(self, address, wake)
+        self.connections[connection] = None
+        connection.blocking_changed()
+        return connection
 
     def _bury(self, vhost: VirtualHost, queue: Queue, message: Message, reason: str) -> None:
         # Not at once: a queue would be changed by what it does itself.

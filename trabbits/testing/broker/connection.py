@@ -24,7 +24,6 @@ from trabbits.testing.broker.output import Output
 from trabbits.testing.broker.permissions import User
 from trabbits.testing.broker.tables import Table
 from trabbits.testing.broker.vhost import VirtualHost
-from trabbits.testing.broker.watched import WatchedReader
 from trabbits.wire import constants as c
 from trabbits.wire.drain import Drain
 from trabbits.wire.encode import connection_close, empty_method, method_frame
@@ -81,12 +80,11 @@ class BrokerConnection:
         self._blocked = False
         self._waiting_octets = 0
         self._greeting = b""
-        self._reader = WatchedReader(self) if broker.faults.watches_frames else FrameReader(self)
+        self._reader = FrameReader(self)
         self._handshake = Handshake(self)
         self._drain = Drain()
         self._heartbeats: Heartbeats | None = None
         self._deadline = broker.timers.at(broker.clock() + broker.limits.handshake, self.drop)
-        broker.faults.connected(self)
 
     @property
     def opened(self) -> bool:

@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 
 from trabbits.testing.broker.broker import Broker
 from trabbits.testing.broker.connection import BrokerConnection
+from trabbits.testing.broker.line import Line
 from trabbits.transport import WriteGauge, tune_transport, writer_for
 
 #: Seconds that a client has to take the last octets and to close its side.
@@ -33,7 +34,7 @@ CLOSE_WITHIN: Final = 5.0
 class BrokerProtocol(Protocol):
     """One client's socket."""
 
-    connection: BrokerConnection
+    connection: BrokerConnection | Line
 
     def __init__(self, factory: BrokerFactory) -> None:
         self.factory: BrokerFactory = factory
@@ -179,8 +180,17 @@ class BrokerServer:
         self.port = listening.getHost().port
         return self.port
 
-    def stop(self) -> Deferred[None]:
-        """Stop listening and drop all clients; fires when everything is closed."""
+    @property
+    def listening(self) -> bool:
+        """Whether new clients can connect."""
+        return self._listening is not None
+
+    def stop_listening(self) -> Deferred[None]:
+        """Refuse new clients; fires when the socket is closed.  Those that are there stay."""
         listening, self._listening = self._listening, None
         stopped: Deferred[Any] = maybeDeferred(listening.stopListening) if listening is not None else succeed(None)
-        return stopped.addCallback(lambda _: self.factory.drop_all())
+        return stopped
+
+    def stop(self) -> Deferred[None]:
+        """Stop listening and drop all clients; fires when everything is closed."""
+        return self.stop_listening().addCallback(lambda _: self.factory.drop_all())

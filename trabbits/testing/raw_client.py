@@ -249,9 +249,8 @@ class RawClient:
         """The next frame, which has to be a `kind` on `channel`."""
         received = self.receive(timeout)
         method = received.method
-        assert isinstance(method, kind) and received.channel == channel, (
-            f"wanted [{channel}] {kind.name}, got {received}"
-        )
+        assert isinstance(method, kind), f"wanted [{channel}] {kind.name}, got {received}"
+        assert received.channel == channel, f"wanted [{channel}] {kind.name}, got {received}"
         return method
 
     def expect_content(self, kind: type[M], channel: int = 1, timeout: float | None = None) -> Content:
