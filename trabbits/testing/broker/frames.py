@@ -51,7 +51,7 @@ class FrameReader:
         self._parts: list[bytes] = []
         self._have = 0
         #: Octets that must be there before it is worth looking.
-        self._want = 8
+        self._want = 7
         self._at = 0
         self._number = 0
 
@@ -60,7 +60,7 @@ class FrameReader:
         rest = b"".join(self._parts)
         self._parts.clear()
         self._have = 0
-        self._want = 8
+        self._want = 7
         return rest
 
     def feed(self, octets: bytes) -> None:
@@ -92,10 +92,10 @@ class FrameReader:
         pos = self._at
         end = len(data)
         room = self.room
-        self._want = 8
+        self._want = 7
         while not self.held:
             if end - pos < 11:
-                if end - pos < 8:
+                if end - pos < 7:
                     break
                 kind, number, size = _HEAD(data, pos)
                 index = 0

@@ -15,8 +15,8 @@ from trabbits.wire.constants import HEARTBEAT_FRAME
 if TYPE_CHECKING:
     from trabbits.testing.broker.connection import BrokerConnection
 
-#: Half intervals of silence that are suffered: two intervals.
-_SUFFERED: Final = 4
+#: Half intervals of silence that are suffered: RabbitMQ notices after two to three intervals.
+_SUFFERED: Final = 5
 
 
 class Heartbeats:
