@@ -18,6 +18,20 @@ from trabbits.testing.rabbitmq import RabbitNode
 TEST_TIMEOUT = 60
 
 
+#: What the embedded broker must be able to do as an upstream; all else of a fan session is proven with RabbitMQ.
+EMBEDDED_FAN = {"test_aio_pika", "test_confirms", "test_consume", "test_get", "test_reply_to", "test_tx"}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs each test that does not choose its target itself against all of them."""
+    chosen = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "target" in metafunc.fixturenames and "target" not in chosen:
+        targets = ["direct", "embedded", "plain", "fan"]
+        if metafunc.module.__name__.rpartition(".")[2] in EMBEDDED_FAN:
+            targets.append("embedded-fan")
+        metafunc.parametrize("target", targets, indirect=True)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Gives each test of this folder a time limit."""
     here = Path(__file__).parent
@@ -89,7 +103,7 @@ def embedded_fan_proxy(embedded_pair: tuple[EmbeddedNode, EmbeddedNode]) -> Iter
     yield from running(TrabbitsProcess(fan_config(*embedded_pair)))
 
 
-@pytest.fixture(params=["direct", "embedded", "plain", "fan", "embedded-fan"])
+@pytest.fixture
 def target(request: pytest.FixtureRequest) -> Iterator[Target]:
     """The address under test, and what lies behind it."""
     proxy: Any = None

@@ -344,10 +344,10 @@ class BrokerConnection:
             for queue in [queue for queue in vhost.queues.values() if queue.owner is self]:
                 vhost.delete_queue(queue)
 
-    def _sent(self) -> None:
+    def _sent(self, alone: bytes) -> None:
         """The output was taken."""
         self._waiting_octets = 0
-        if self._heartbeats is not None:
+        if self._heartbeats is not None and alone is not c.HEARTBEAT_FRAME:
             self._heartbeats.said = True
         if not self.taking and self._writable:
             self._resume()
