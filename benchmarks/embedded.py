@@ -2,8 +2,8 @@
 """A benchmark of the embedded broker: messages a second, published and consumed, each one acknowledged.
 
 What lives here: the broker in a process of its own on a loopback port, and a load of prepared octets: one connection
-publishes in confirm mode, another consumes and acknowledges every delivery by a frame of its own. What is printed is the
-median of some rounds, and the broker's CPU time per message. What it must not know: trabbits besides that broker.
+publishes in confirm mode, another consumes and acknowledges every delivery by a frame of its own. What is printed is
+the median of some rounds, and the broker's CPU time per message. What it must not know: trabbits besides that broker.
 
     .venv/bin/python benchmarks/embedded.py             # 100-octet bodies
     .venv/bin/python benchmarks/embedded.py --size 4096 --seconds 2 --no-confirms
@@ -147,7 +147,8 @@ def main() -> None:
     confirms = "confirmed" if options.confirms else "not confirmed"
     print(f"{options.size} octets, {confirms}: {statistics.median(rates):,.0f} messages a second")
     print(f"lowest to highest round: {min(rates):,.0f} to {max(rates):,.0f}")
-    print(f"CPU of the broker: {statistics.median(costs):.1f} µs a message, {1e6 / statistics.median(costs):,.0f} a core")
+    cost = statistics.median(costs)
+    print(f"CPU of the broker: {cost:.1f} µs a message, so {1e6 / cost:,.0f} messages a second on one core")
 
 
 if __name__ == "__main__":

@@ -186,7 +186,7 @@ class FrameReader:
         elif kind != c.FRAME_METHOD:
             raise Refused(c.UNEXPECTED_FRAME, "expected method frame, got non method frame instead")
         elif len(payload) < 4:
-            raise undecodable(0, payload)
+            raise frame_error(kind, payload, "unknown_frame")
         elif channel is not None and frame[7:11] == b"\x00\x3c\x00\x28":
             channel.content = _begin(frame, 0, len(frame))
         else:
@@ -243,5 +243,7 @@ def _begin(octets: bytes, start: int, after: int) -> Content:
 
 
 def _of_publish(refused: Refused) -> Refused:
+    if refused.code == c.INTERNAL_ERROR:
+        return refused
     refused.class_id, refused.method_id = _PUBLISH_IDS
     return refused
