@@ -15,7 +15,7 @@ from pamqp import base, commands
 
 from tests.clients import BODY, CAPABILITIES, HEADER, Closed, RawClient, content_header, encode_methods, raw_frame
 from tests.contract.embedded import EmbeddedNode
-from tests.contract.target import HOST, Address
+from tests.contract.target import HOST, Address, Node
 from trabbits.testing.rabbitmq import RabbitNode
 from trabbits.wire.encode import method_frame
 from trabbits.wire.methods import METHODS
@@ -53,20 +53,23 @@ def carrying(table: dict[str, Any]) -> bytes:
     return b"\x20\x00" + frame[15:-1]
 
 
-def named(queue: str) -> Q.Declare:
+def named(queue: str) -> commands.Queue.Declare:
     """A declare of a name that pamqp would not let pass."""
     method = Q.Declare()
     method.queue = queue
     return method
 
 
-def declared(**arguments: Any) -> Q.Declare:
+def declared(**arguments: Any) -> commands.Queue.Declare:
     return Q.Declare(queue="q", arguments={name.replace("_", "-"): value for name, value in arguments.items()})
 
 
 Q_DECLARE, X_DECLARE = Q.Declare(queue="q"), E.Declare(exchange="x", exchange_type="fanout")
 CONSUME, GET = B.Consume(queue="q", consumer_tag="t"), B.Get(queue="q")
 MESSAGE = publish("q", body=b"hello")
+
+#: pamqp warns of basic.recover-async.
+pytestmark = pytest.mark.filterwarnings("ignore:This command is deprecated")
 
 PROGRAMS: dict[str, Sequence[Step]] = {
     # queues
@@ -354,7 +357,7 @@ def _next(client: RawClient, lines: list[str]) -> base.Frame:
 @pytest.fixture(scope="module")
 def places(rabbit_a: RabbitNode, embedded_pair: tuple[EmbeddedNode, EmbeddedNode]) -> Iterator[list[Address]]:
     """Both brokers, each with a virtual host of this module's."""
-    nodes = [rabbit_a, embedded_pair[0]]
+    nodes: list[Node] = [rabbit_a, embedded_pair[0]]
     for node in nodes:
         assert node.management is not None
         node.management.add_vhost(VHOST)
