@@ -11,8 +11,7 @@ import pytest
 from pamqp import commands, encode
 
 from tests.contract.receiving import pump
-from tests.contract.target import HOST, Target, connections_named, only_fan, proxied, unique
-from trabbits.testing.rabbitmq import RabbitNode
+from tests.contract.target import HOST, Node, Target, connections_named, only_fan, proxied, unique
 from trabbits.testing.raw_client import RawClient, eventually
 
 CAPABILITIES = {
@@ -158,7 +157,7 @@ def update_secret(secret: str, reason: str) -> bytes:
 
 
 @contextmanager
-def alarm(*nodes: RabbitNode) -> Iterator[None]:
+def alarm(*nodes: Node) -> Iterator[None]:
     """The nodes have run out of memory, so they say."""
     for node in nodes:
         node.ctl("set_vm_memory_high_watermark", "0")

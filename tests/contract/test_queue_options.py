@@ -12,7 +12,7 @@ from pamqp import commands
 
 from tests.contract.conftest import running
 from tests.contract.receiving import Inbox
-from tests.contract.target import HOST, Target, Witness, fan_config, plain_config, unique
+from tests.contract.target import HOST, Node, Target, Witness, fan_config, plain_config, unique
 from tests.proxy import ProxyFactory
 from trabbits.testing.rabbitmq import RabbitNode
 from trabbits.testing.raw_client import RawClient, encode_methods, eventually
@@ -74,7 +74,7 @@ def remove(target: Target, queue: str) -> None:
             channel.queue_delete(queue)
 
 
-def attributes(node: RabbitNode, queue: str) -> tuple[bool, bool, dict[str, object]]:
+def attributes(node: Node, queue: str) -> tuple[bool, bool, dict[str, object]]:
     assert node.management is not None
     found = node.management.queue("/", queue)
     assert found is not None

@@ -54,7 +54,7 @@ class Client:
         self.wakes = 0
         self._heard: list[str] = []
         self.broker = Broker(clock=lambda: self.time, faults=self.faults)
-        self.line = self.broker.connect("192.0.2.1:1", self._wake)
+        self.line = self.broker.accept("192.0.2.1:1", self._wake)
         self._look()
 
     def _wake(self) -> None:

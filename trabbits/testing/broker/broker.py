@@ -94,15 +94,22 @@ class Broker:
 
     # What surrounds the broker
 
-    def connect(self, address: str, wake: Callable[[], None]) -> BrokerConnection | Line:
-        """A client has connected from `address`; with `faults`, between it and its connection is a line.
+    def connect(self, address: str, wake: Callable[[], None]) -> BrokerConnection:
+        """A client has connected from `address`.
 
         `wake` is called when there is output although the connection was given nothing, once until the output was
         taken.  It must not call the broker.
         """
-        if self.faults is not None:
-            return self.faults.connect(address, wake, self._connected)
-        return self._connected(address, wake)
+        connection = BrokerConnection(self, address, wake)
+        self.connections[connection] = None
+        connection.blocking_changed()
+        return connection
+
+    def accept(self, address: str, wake: Callable[[], None]) -> BrokerConnection | Line:
+        """The same by way of the broker's `faults`, if it has any: the line to the connection."""
+        if self.faults is None:
+            return self.connect(address, wake)
+        return self.faults.connect(self, address, wake)
 
     def advance(self) -> None:
         """Do what is due by the clock."""
@@ -170,12 +177,6 @@ class Broker:
 
     def forget(self, connection: BrokerConnection) -> None:
         self.connections.pop(connection, None)
-
-    def _connected(self, address: str, wake: Callable[[], None]) -> BrokerConnection:
-        connection = BrokerConnection(self, address, wake)
-        self.connections[connection] = None
-        connection.blocking_changed()
-        return connection
 
     def _bury(self, vhost: VirtualHost, queue: Queue, message: Message, reason: str) -> None:
         # Not at once: a queue would be changed by what it does itself.

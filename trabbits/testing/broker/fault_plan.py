@@ -7,12 +7,15 @@ Must not know: how anything is carried out (``line.py``), sockets.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from attrs import define
 
-from trabbits.testing.broker.connection import BrokerConnection
 from trabbits.testing.broker.faults import Fault, Moment
 from trabbits.testing.broker.line import Line
+
+if TYPE_CHECKING:
+    from trabbits.testing.broker.broker import Broker
 
 
 @define
@@ -63,11 +66,11 @@ class Faults:
 
     # For the broker
 
-    def connect(self, address: str, wake: Callable[[], None], behind: Callable[..., BrokerConnection]) -> Line:
-        """A client has connected: the line to the broker's connection for it, which `behind` makes."""
+    def connect(self, broker: Broker, address: str, wake: Callable[[], None]) -> Line:
+        """A client has connected: the line to the broker's connection for it."""
         line = Line(self, wake)
         self._lines[line] = None
-        line.connect(behind(address, line.wake))
+        line.connect(broker.connect(address, line.wake))
         for planned in list(self._plan):
             if planned.at is None and planned.take():
                 line.suffer(planned.fault)

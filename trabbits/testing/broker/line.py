@@ -46,7 +46,7 @@ class Line:
         self.broken = False
         self._faults = faults
         self._connection: BrokerConnection
-        self._output = Output(self._pull)
+        self._output = Output(lambda _: self._pull())
         self._half_open = False
         self._rate = 0.0
         self._read_from = 0.0

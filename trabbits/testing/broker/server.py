@@ -48,7 +48,7 @@ class BrokerProtocol(Protocol):
         self._write = writer_for(transport)
         transport.registerProducer(WriteGauge(lambda: self._writable(False), lambda: self._writable(True)), True)
         peer = transport.getPeer()
-        self.connection = self.factory.broker.connect(f"{peer.host}:{peer.port}", self._woken)
+        self.connection = self.factory.broker.accept(f"{peer.host}:{peer.port}", self._woken)
         self.factory.protocols.add(self)
         self.factory.settle()
 
