@@ -107,7 +107,7 @@ class Stage:
 
     def log_in(self) -> dict[str, LinkDouble]:
         """All upstreams accept the client; their links."""
-        self.openings.open_links(actions.OpenLinks(LOGIN))
+        self.openings.open_links(actions.OpenLinks(dict.fromkeys("ab", LOGIN)))
         links = {}
         for name, upstream in self.upstreams.items():
             links[name] = LinkDouble(name)
@@ -164,7 +164,7 @@ def test_the_link_that_opens_may_be_another_than_the_one_that_logged_in() -> Non
 def test_failures_are_told_once_at_every_step(step: str, error: Exception, told: tuple[Any, ...]) -> None:
     stage = Stage()
     if step == "login":
-        stage.openings.open_links(actions.OpenLinks(LOGIN))
+        stage.openings.open_links(actions.OpenLinks(dict.fromkeys("ab", LOGIN)))
         stage.upstreams["a"].logins[0].errback(error)
     else:
         links = stage.log_in()
@@ -186,7 +186,7 @@ def test_failures_are_told_once_at_every_step(step: str, error: Exception, told:
 
 def test_a_failure_that_nobody_foresaw_is_reported_and_told() -> None:
     stage = Stage()
-    stage.openings.open_links(actions.OpenLinks(LOGIN))
+    stage.openings.open_links(actions.OpenLinks(dict.fromkeys("ab", LOGIN)))
     error = RuntimeError("a bug")
     stage.upstreams["a"].logins[0].errback(error)
     text = "upstream 'a' could not be reached: a bug"
@@ -196,7 +196,7 @@ def test_a_failure_that_nobody_foresaw_is_reported_and_told() -> None:
 
 def test_giving_up_while_logging_in() -> None:
     stage = Stage()
-    stage.openings.open_links(actions.OpenLinks(LOGIN))
+    stage.openings.open_links(actions.OpenLinks(dict.fromkeys("ab", LOGIN)))
     link = LinkDouble("a")
     stage.upstreams["a"].logins[0].callback(link)
     stage.taken()
@@ -236,7 +236,7 @@ def test_no_link_is_begun_after_one_failed_at_once() -> None:
     """The session gives up while its first request is still being carried out."""
     stage = Stage(a=UpstreamDouble(UNREACHABLE), b=UpstreamDouble())
     stage.reaction = stage.cancel
-    stage.openings.open_links(actions.OpenLinks(LOGIN))
+    stage.openings.open_links(actions.OpenLinks(dict.fromkeys("ab", LOGIN)))
     assert stage.upstreams["b"].logins == []
     assert not stage.openings
     assert stage.taken() == [("unreachable", "a", "a:5672", UNREACHABLE.text)]
@@ -315,7 +315,7 @@ def test_a_link_that_breaks_ends_the_session(error: LinkUnreachable | LinkRefuse
 def test_a_login_that_cannot_be_cancelled_any_more() -> None:
     """The link that it brings all the same is ended at once."""
     stage = Stage()
-    stage.openings.open_links(actions.OpenLinks(LOGIN))
+    stage.openings.open_links(actions.OpenLinks(dict.fromkeys("ab", LOGIN)))
     login = stage.upstreams["a"].logins[0]
     login.cancel = lambda: None  # type: ignore[method-assign]  # an answer was on its way
     stage.cancel()

@@ -52,7 +52,8 @@ class Openings:
         for upstream in self._session.settings.upstreams:
             # The first may have failed at once.
             if not self._given_up:
-                self._attempt(upstream.name, self._upstreams[upstream.name].open_link(action.request), self._logged_in)
+                request = action.requests[upstream.name]
+                self._attempt(upstream.name, self._upstreams[upstream.name].open_link(request), self._logged_in)
 
     def open_virtual_host(self, action: actions.OpenVirtualHost) -> None:
         """Go on with all links."""
