@@ -21,7 +21,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 Location = Sequence[str | int]
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_SECRET_KEY = re.compile(r"passw|secret|token|credential|auth", re.IGNORECASE)
+_SECRET_KEY = re.compile(r"passw|secret|token|credential|auth(?!entication$)", re.IGNORECASE)
 
 
 @frozen

@@ -53,7 +53,7 @@ class Action:
 
 @frozen
 class OpenLinks(Action):
-    """Open a link to every upstream of the settings, as far as its connection.tune; each has a request of its own.
+    """Open a link to each of these upstreams, as far as its connection.tune.  A session may ask for some later.
 
     Answered per upstream by `Session.link_authenticated`, `link_refused` or `link_unreachable`; one of the latter two
     can also follow at any time after the first.

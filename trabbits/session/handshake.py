@@ -11,7 +11,8 @@ is theirs to say), timers.
                             connection.secure, while the mechanism has                     LOGIN
                             a challenge
     connection.secure-ok                                                                   SECURE
-                            protocol header, start-ok to all                               LOGIN
+                            protocol header, start-ok to all (when the                     LOGIN
+                            client is proven, to those that cannot prove it)
                                                                     connection.tune        LOGIN
                             connection.tune, when all have sent it                         LOGIN
     connection.tune-ok                                                                     TUNE

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from trabbits.interfaces import Challenge, Identity, Refusal, Visitor
 from trabbits.log_ids import LogId
 from trabbits.session import timers
-from trabbits.session.actions import AskPolicies, CancelTimer, OpenLinks, OpenVirtualHost, SetTimer
+from trabbits.session.actions import AskPolicies, CancelTimer, LoginRequest, OpenLinks, OpenVirtualHost, SetTimer
 from trabbits.session.authentication import Authentication, MechanismFailed
 from trabbits.session.credentials import NotProven, Plan, plan
 from trabbits.session.handshake import BadProtocolHeader, Handshake
@@ -51,6 +51,8 @@ class Opening:
         self.user = ""
         #: What upstreams are told of it.
         self.plan = Plan({}, frozenset(), proven=False)
+        #: What those are going to be told that prove nothing, while nobody else has proved the client.
+        self._withheld: dict[str, LoginRequest] = {}
 
     # The client's part
 
@@ -159,8 +161,8 @@ class Opening:
     def go_on(self) -> None:
         """Take the next step if no upstream is waited for."""
         session = self._session
-        if session.phase is Phase.AUTHENTICATING and self._left.keys() <= self._authenticated:
-            self._check_proof()
+        if session.phase is Phase.AUTHENTICATING:
+            self._go_on_logging_in()
         elif session.phase is Phase.CONNECTING and self._left.keys() <= {link.name for link in session.links}:
             self._done()
 
@@ -200,16 +202,24 @@ class Opening:
         session.actions.append(CancelTimer(timers.HANDSHAKE))
         shown = {"trabbits_client_address": session.address, "trabbits_session": session.id}
         requests = {name: self._handshake.login(each, shown) for name, each in self.plan.by_upstream.items()}
+        if not self.plan.proven:
+            # What the configuration has for a user is not for strangers to use, in whatever way.
+            self._withheld = {name: requests.pop(name) for name in list(requests) if name not in self.plan.own}
         session.actions.append(OpenLinks(requests))
 
-    def _check_proof(self) -> None:
-        """All upstreams that the session is going to have accepted what they were told: go on if that means anything.
-
-        An upstream that the session opens without may have been the only one to know the client's password.
-        """
-        if self.plan.proven or self._authenticated & self.plan.own:
+    def _go_on_logging_in(self) -> None:
+        """An upstream accepted what it was told, or is not waited for any more."""
+        if not self.plan.proven and not self._authenticated & self.plan.own:
+            if not self._left.keys() & self.plan.own:
+                self._refuse_unprovable()
+        elif self._withheld:
+            requests, self._withheld = self._withheld, {}
+            self._session.actions.append(OpenLinks(requests))
+        elif self._left.keys() <= self._authenticated:
             self._tune()
-            return
+
+    def _refuse_unprovable(self) -> None:
+        """The session could open without the upstreams that are out of order; but they alone know the password."""
         missing = ", ".join(sorted(f"'{each}'" for each in self.plan.own))
         self._refuse_unproven(
             NotProven(
