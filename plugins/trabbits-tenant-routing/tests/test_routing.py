@@ -12,6 +12,7 @@ from zope.interface.verify import verifyObject
 
 from trabbits.interfaces import IMessageRoutingStrategy
 from trabbits.plugins.declaring import PluginContext
+from trabbits.testing.contracts import RoutingStrategyTestsMixIn
 from trabbits_tenant_routing import TenantOptions, TenantRouting, make, tenant
 
 UPSTREAMS = PluginContext(upstreams=("main", "eu", "us"))
@@ -28,10 +29,20 @@ def made(tenants: Path, **options: Any) -> TenantRouting:
     return make(TenantOptions(file=str(tenants), **options), UPSTREAMS)
 
 
-def test_it_is_what_it_says(tenants: Path) -> None:
+class TestContract(RoutingStrategyTestsMixIn):
+    """What trabbits asks of every routing strategy."""
+
+    plugin = tenant
+    upstreams = UPSTREAMS.upstreams
+    headers = ({"tenant": "acme"}, {"tenant": "nobody"})
+
+    @pytest.fixture(autouse=True)
+    def _reads_a_file(self, tenants: Path) -> None:
+        self.options = {"file": str(tenants), "default": "main"}
+
+
+def test_it_reads_headers(tenants: Path) -> None:
     assert verifyObject(IMessageRoutingStrategy, made(tenants))
-    assert issubclass(tenant.options, TenantOptions)
-    assert IMessageRoutingStrategy.isOrExtends(tenant.provides)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
 """The contract of queue rewriters.
 
-Lives here: `QueueAttributeRewriterTestsMixIn`.  Must not know: what any rewriter changes.
+Lives here: `QueueAttributeRewriterTestsMixIn` and `QueueRenamerTestsMixIn`.  Must not know: what any rewriter changes.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
@@ -13,7 +14,7 @@ from typing import Any, ClassVar, Final
 from attrs import evolve
 from zope.interface.interface import InterfaceClass
 
-from trabbits.interfaces import IQueueAttributeRewriter, QueueAttributes, QueueDeclare
+from trabbits.interfaces import IQueueAttributeRewriter, IQueueRenamer, QueueAttributes, QueueDeclare
 from trabbits.testing.contracts.plugin import PluginTestsMixIn
 from trabbits.testing.contracts.rules import ODD_TEXTS, ODD_VALUES, OpenMapping, require, require_prompt
 from trabbits.wire.table import check_table, encode_table
@@ -35,6 +36,11 @@ _ARGUMENTS: Final[tuple[dict[str, Any], ...]] = (
     {"x-queue-master-locator": b"min-masters"},
 )
 _KNOWN: Final = tuple(sorted({name for arguments in _ARGUMENTS for name in arguments}))
+
+
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+#: Names that begin like this are the brokers' and trabbits' own.
+_RESERVED: Final = ("amq.", "trabbits.gen-")
 
 
 class QueueAttributeRewriterTestsMixIn(PluginTestsMixIn):
@@ -114,3 +120,53 @@ class QueueAttributeRewriterTestsMixIn(PluginTestsMixIn):
             names.update(each.arguments)
         for name, value in product(names, ODD_VALUES):
             yield QueueDeclare("orders", durable=True, arguments=OpenMapping({name: value}))
+
+
+class QueueRenamerTestsMixIn(QueueAttributeRewriterTestsMixIn):
+    """For what provides `IQueueRenamer`, besides what holds for any rewriter.
+
+    `names` are names of clients' queues that have to be usable.
+    """
+
+    names: Sequence[str] = ("orders", "invoices.eu", "Rechnungen-für-März")
+
+    def test_it_says_that_it_renames(self) -> None:
+        """trabbits looks for the interface, not for the methods."""
+        require(IQueueRenamer.providedBy(self.make_plugin(self.make_reactor())), "it does not provide IQueueRenamer")
+
+    def test_names_are_texts(self) -> None:
+        """For any name, both methods answer with a text that is not empty, and always the same."""
+        renamer = self.make_plugin(self.make_reactor())
+        names = list(self._all_names())
+        for method in (renamer.renamed, renamer.original):
+            first = [method(name) for name in names]
+            again = [method(name) for name in reversed(names)]
+            for name, answer, other in zip(names, first, reversed(again), strict=True):
+                asked = f"{method.__name__}({name!r})"
+                require(isinstance(answer, str) and bool(answer), f"{asked} answered {answer!r:.100}, which is no name")
+                require(answer == other, f"{asked} was {answer!r} and is {other!r} now")
+
+    def test_usable_names_come_back(self) -> None:
+        """What the upstream says about a queue reaches the client with the client's own name."""
+        renamer = self.make_plugin(self.make_reactor())
+        for name in self.names:
+            new = renamer.renamed(name)
+            size = len(new.encode())
+            require(size <= 255, f"{name!r} becomes a name of {size} octets; there is room for 255")
+            require(not new.startswith(_RESERVED), f"{name!r} becomes {new!r}, which begins with a reserved prefix")
+            back = renamer.original(new)
+            require(back == name, f"{name!r} becomes {new!r}, and that becomes {back!r}")
+
+    def test_renaming_does_not_block(self) -> None:
+        """A name that was never seen takes no time to speak of."""
+        renamer = self.make_plugin(self.make_reactor())
+        names = [f"{self.names[0]}.{number}" for number in range(5)]
+        require_prompt("renamed()", self.time_limit, [partial(renamer.renamed, name) for name in names])
+        require_prompt("original()", self.time_limit, [partial(renamer.original, name) for name in names])
+
+    def _all_names(self) -> Iterator[str]:
+        yield from self.names
+        for text in ODD_TEXTS:
+            # Names that are no UTF-8 never get here.
+            if text and not _LONE_SURROGATE.search(text):
+                yield text
