@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.testing.broker.peers import B, Peer, Q, X, names
@@ -13,7 +15,7 @@ def broker() -> Broker:
     return Broker()
 
 
-def consuming(broker: Broker, *, prefetch: int = 0, **options: object) -> Peer:
+def consuming(broker: Broker, *, prefetch: int = 0, **options: Any) -> Peer:
     """A client that consumes from q."""
     peer = Peer(broker)
     peer.ask(B.Qos(prefetch_count=prefetch), B.Consume(queue="q", **options))

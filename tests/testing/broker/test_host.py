@@ -76,7 +76,7 @@ def test_a_user_may_not_publish_to_others(broker: Broker) -> None:
 def test_who_comes_in(broker: Broker, user: str, password: str, vhost: str, code: int | None) -> None:
     client = Peer(broker, open=False)
     client.send_octets(PROTOCOL_HEADER)
-    properties = {"capabilities": {"authentication_failure_close": True}}
+    properties: Any = {"capabilities": {"authentication_failure_close": True}}
     client.send(commands.Connection.StartOk(properties, "PLAIN", f"\0{user}\0{password}", "en_US"), channel=0)
     client.send(commands.Connection.TuneOk(0x7FF, 131072, 0), channel=0)
     opening = commands.Connection.Open()
