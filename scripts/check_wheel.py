@@ -11,6 +11,13 @@ import zipfile
 from pathlib import Path
 
 PLUGIN = "twisted/plugins/trabbits_plugin.py"
+KIT = """
+import trabbits.testing.contracts, trabbits.testing.trial
+from trabbits.testing.client import RecordingClient
+from trabbits.testing.running import running_broker, running_trabbits
+with running_broker() as broker, running_trabbits(upstreams={"a": broker}) as proxy:
+    RecordingClient.connect(proxy.port).close()
+"""
 
 
 def output_of(*command: str, folder: str) -> str:
@@ -25,7 +32,7 @@ def output_of(*command: str, folder: str) -> str:
 def main(wheel: Path) -> None:
     """Check one wheel; SystemExit with the reason when something is missing."""
     names = zipfile.ZipFile(wheel).namelist()
-    for wanted in (PLUGIN, "trabbits/py.typed"):
+    for wanted in (PLUGIN, "trabbits/py.typed", "trabbits/testing/pytest_plugin.py"):
         if wanted not in names:
             raise SystemExit(f"{wheel.name} lacks {wanted}")
     strangers = [name for name in names if not name.startswith(("trabbits/", PLUGIN, "trabbits-"))]
@@ -46,6 +53,8 @@ def main(wheel: Path) -> None:
         if "trabbits" not in output_of(f"{bin_folder}/twistd", "--help", folder=folder):
             raise SystemExit("twistd --help does not list trabbits")
         output_of(f"{bin_folder}/twistd", "trabbits", "--help", folder=folder)
+        # The testing kit, where there is no pytest.
+        output_of(f"{bin_folder}/python", "-c", KIT, folder=folder)
     print(f"{wheel.name}: {version}; twistd knows it")
 
 

@@ -1,4 +1,7 @@
-"""Brokers in threads and trabbits as a process, as context managers."""
+"""Brokers in threads and trabbits as a process, as context managers.
+
+Not covered: what the examples of the documentation show (``test_pages.py``).
+"""
 
 from __future__ import annotations
 
@@ -14,22 +17,6 @@ from trabbits.testing.broker import Drop, Permissions, User
 from trabbits.testing.client import ClosedByPeer, RecordingClient
 from trabbits.testing.processes import StartError
 from trabbits.testing.running import RunningBroker, running_broker, running_trabbits, with_upstreams
-
-
-def test_two_brokers_and_trabbits_in_front() -> None:
-    with running_broker("old") as old, running_broker("new") as new:
-        config = {"upstreams": [{"name": "new", "routing": {"key_patterns": ["orders.#"]}}]}
-        with running_trabbits(config, upstreams={"old": old, "new": new}) as proxy:
-            with RecordingClient.connect(proxy.port) as client:
-                client.declare("orders.eu")
-                client.declare("logs")
-                client.confirm()
-                client.publish("", "orders.eu", b"an order", mandatory=True)
-                client.publish("", "logs", b"a line", mandatory=True)
-                client.wait_for_confirms()
-                depths = {broker.name: (broker.depth("orders.eu"), broker.depth("logs")) for broker in (old, new)}
-        assert proxy.status == -9
-    assert depths == {"old": (0, 1), "new": (1, 0)}
 
 
 def test_a_broker_ends_with_its_block_and_leaves_nothing() -> None:
