@@ -103,6 +103,7 @@ class LogId(Enum):
         "policy {plugin} refused {user} from {address} to virtual host {vhost}: {code} {text}",
     )
     POLICY_FAILED = ("TR305", "error", "policy {plugin} failed: {text}")
+    PLUGIN_BROKEN = ("TR306", "warn", "plugin {plugin} ({origin}) cannot be used: {text}")
 
     QUORUM_ARGUMENTS = ("TR320", "warn", "queue {queue} is declared as a quorum queue: {changes}")
 
