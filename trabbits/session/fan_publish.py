@@ -8,6 +8,7 @@ Source: RabbitMQ, "Publisher confirms", "Direct reply-to".
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from trabbits.interfaces import IMessageRoutingStrategy
@@ -61,6 +62,9 @@ class Publishing:
         if not exchange and key.startswith(PREFIX):
             return self._reply(state, frame, key)
         if self.by_headers is not None:
+            # Then the scanner hands its content over before it looks at anything behind it: what is decided late must
+            # not be counted late.
+            self._when_whole(lambda: None)
             return Undecided(lambda undecided, octets: self._decide(state, frame, undecided, octets))
         raw = frame[13:-2]
         link = self.routes.get(raw)
@@ -199,15 +203,20 @@ class Publishing:
         if under_way:
             self._reject(state, tag)
             return DISCARD
+        # Rejected when its content has come, as every confirm.
+        self._when_whole(lambda: self._reject(state, tag))
+        return DISCARD
+
+    def _when_whole(self, done: Callable[[], None]) -> None:
+        """Call `done` when the content of the publish that is being taken has come."""
         scanner = self._relay.session.client_scanner
 
         def began(_: int, content: Content) -> None:
             scanner.began = None
-            content.done = lambda: self._reject(state, tag)
+            content.done = done
 
-        # Rejected when its content has come, as every confirm; the very next thing the scanner does is to await that.
+        # The very next thing the scanner does is to await the content.
         scanner.began = began
-        return DISCARD
 
     def _reject(self, state: FanChannel, tag: int) -> None:
         confirms = state.confirms
