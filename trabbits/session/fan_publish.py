@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from trabbits.interfaces import IMessageRoutingStrategy
 from trabbits.log_ids import LogId
@@ -34,6 +34,8 @@ ROUTES_MAX: Final = 10_000
 REPLY_KEYS_MAX: Final = 1_000
 _REPLY_TEXT_AT: Final = 13
 
+T = TypeVar("T")
+
 
 class Publishing:
     """Publishes of one session."""
@@ -49,6 +51,8 @@ class Publishing:
         self._configured = {upstream.name for upstream in relay.session.settings.upstreams}
         #: (exchange, routing key) as they stand in a frame -> the link.
         self.routes: dict[bytes, Link] = {}
+        #: The same for publishes that name a queue, at links that call it differently: no common case.
+        self._named: dict[bytes, Link] = {}
         #: The same for upstreams that the session opened without -> the upstream's name.
         self._unattached: dict[bytes, str] = {}
         #: The upstreams that were missed by a publish, so that the log says so once.
@@ -67,21 +71,20 @@ class Publishing:
             self._when_whole(lambda: None)
             return Undecided(lambda undecided, octets: self._decide(state, frame, undecided, octets))
         raw = frame[13:-2]
-        link = self.routes.get(raw)
+        link = self.routes.get(raw) or self._named.get(raw)
         if link is None:
             upstream = self._unattached.get(raw) or self._route(exchange, key)
             link = self._by_name.get(upstream)
-            routes = self._unattached if link is None else self.routes
-            if len(routes) >= ROUTES_MAX:
-                routes.clear()
             if link is None:
-                self._unattached[raw] = upstream
+                _remember(self._unattached, raw, upstream)
                 return self._unroutable(state, upstream, exchange, key)
-            self.routes[raw] = link
+            _remember(self._named if link.names is not None and not exchange else self.routes, raw, link)
         return self._send(state, link, frame)
 
     def _send(self, state: FanChannel, link: Link, frame: bytes) -> Destination:
         """The link is known."""
+        if link.names is not None and self._relay.refused(state, [link], amqp.BASIC_PUBLISH, frame):
+            return DISCARD
         if state.tx is not None:
             state.tx.links.add(link)
         if state.confirms is not None:
@@ -103,7 +106,8 @@ class Publishing:
             name = strategy.route_message(exchange.decode(), key.decode(), MessageHeaders(octets, at))
         except Exception:  # it fails again where there is a place to say so
             return None
-        return self._relay.links[0] if name is None else self._by_name.get(name)
+        link = self._relay.links[0] if name is None else self._by_name.get(name)
+        return None if link is not None and link.names is not None and not exchange else link
 
     def _decide(self, state: FanChannel, frame: bytes, undecided: Undecided, octets: bytes) -> Destination:
         """The content header is there, at the beginning of `octets`."""
@@ -269,6 +273,12 @@ class Publishing:
         destination = state.turns.destination(link)
         destination.append(frame)
         return destination
+
+
+def _remember(routes: dict[bytes, T], raw: bytes, target: T) -> None:
+    if len(routes) >= ROUTES_MAX:
+        routes.clear()
+    routes[raw] = target
 
 
 def _returned_key(frame: bytes) -> bytes:
