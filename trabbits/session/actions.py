@@ -7,6 +7,7 @@ Must not know: how a command is carried out.  Each command whose outcome matters
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -52,13 +53,13 @@ class Action:
 
 @frozen
 class OpenLinks(Action):
-    """Open a link to every upstream of the settings, as far as its connection.tune.
+    """Open a link to each of these upstreams, as far as its connection.tune.  A session may ask for some later.
 
     Answered per upstream by `Session.link_authenticated`, `link_refused` or `link_unreachable`; one of the latter two
     can also follow at any time after the first.
     """
 
-    request: LoginRequest
+    requests: Mapping[str, LoginRequest]
 
 
 @frozen

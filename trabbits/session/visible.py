@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from trabbits.session.handshake import Handshake
     from trabbits.session.link import Link
     from trabbits.session.observation import Observation
+    from trabbits.session.opening import Opening
     from trabbits.session.relay import Relay
     from trabbits.wire.scanner import Scanner
 
@@ -19,6 +20,7 @@ class Visible:
     """Properties of `Session` that change nothing."""
 
     handshake: Handshake
+    opening: Opening
     relay: Relay | None
     links: list[Link]
     client_scanner: Scanner
@@ -42,9 +44,8 @@ class Visible:
 
     @property
     def user(self) -> str:
-        """The user name the client gave, empty before it did."""
-        credentials = self.handshake.credentials
-        return credentials.username if credentials else ""
+        """Who the client is, or says it is as long as nobody has agreed; empty before that is known."""
+        return self.opening.user
 
     @property
     def virtual_host(self) -> str:
