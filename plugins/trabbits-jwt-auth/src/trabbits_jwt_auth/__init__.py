@@ -24,10 +24,9 @@ from trabbits_jwt_auth.tokens import BadToken, Rules, UnknownKey, user_of
 
 __all__ = ["JwtMechanism", "JwtOptions", "jwt", "make"]
 
-Algorithm = Literal[
-    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"),
-    *("HS256", "HS384", "HS512"),
-]
+_Public = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+_Secret = Literal["HS256", "HS384", "HS512"]
+Algorithm = _Public | _Secret
 
 
 def _has_some(algorithms: list[str]) -> list[str]:
