@@ -104,6 +104,9 @@ class LogId(Enum):
     )
     POLICY_FAILED = ("TR305", "error", "policy {plugin} failed: {text}")
 
+    COPY_DROPPED = ("TR310", "warn", "messages are not copied to {upstream}: {text}")
+    COPY_REFUSED = ("TR311", "warn", "{upstream} at {node} refused a copy: {code} {text}")
+
     QUORUM_ARGUMENTS = ("TR320", "warn", "queue {queue} is declared as a quorum queue: {changes}")
 
     API_LISTENING = ("TR401", "info", "admin API on {address}")

@@ -28,6 +28,7 @@ from trabbits.session.ending import Ending
 from trabbits.session.fan import FanRelay
 from trabbits.session.handshake import Handshake, State
 from trabbits.session.link import Link
+from trabbits.session.mirroring import Mirroring
 from trabbits.session.observation import Observation
 from trabbits.session.opening import Opening, unavailable
 from trabbits.session.phase import BEFORE_OPEN, ENDING, Phase
@@ -94,6 +95,8 @@ class Session(Visible):
         self.feed: Callable[[bytes], None] = self._opening.header_octets
         self.ending = Ending(self)
         self.relay: Relay | None = None
+        #: None where nothing is ever copied, and before the session is open.
+        self.mirroring: Mirroring | None = None
         self._heard = True
         self._supervision = Supervision()
         self._secrets = SecretUpdates()
@@ -115,7 +118,7 @@ class Session(Visible):
     @property
     def channel_max(self) -> int:
         """The highest channel number the client may use: never one that is trabbits' own on a link."""
-        return min([self.handshake.agreement.channel_max, *(link.own_channel - 1 for link in self.links)])
+        return min([self.handshake.agreement.channel_max, *(link.client_channel_max for link in self.links)])
 
     @property
     def finished(self) -> bool:
@@ -212,6 +215,7 @@ class Session(Visible):
             observation=self.observation,
             index=index,
             patching=len(self.settings.upstreams) > 1,
+            mirrors=self.settings.mirrors,
         )
         self.links.append(link)
         self.log(LogId.LINK_OPENED, upstream=name, node=node)
@@ -366,6 +370,8 @@ class Session(Visible):
             self.relay = PlainRelay(self, self.links[0])
         else:
             self.client_scanner.patching = True
+            if self.settings.mirrors:
+                self.mirroring = Mirroring(self)
             self.relay = FanRelay(self)
         self.relay.start()
         self.send(method_frame(0, commands.Connection.OpenOk()))
@@ -380,6 +386,9 @@ class Session(Visible):
         self.scan_on()
 
     def _link_method(self, link: Link, index: int, channel: int, frame: bytes) -> Destination | None:
+        if self.mirroring is not None and channel == link.mirror_channel and channel:
+            self.mirroring.link_method(link, index, frame)
+            return None
         if channel != link.own_channel:
             self.observation.taken_from_link(link.name, index, frame)
         if channel in (0, link.own_channel):
