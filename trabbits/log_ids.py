@@ -108,6 +108,9 @@ class LogId(Enum):
 
     MECHANISM_FAILED = ("TR310", "error", "authentication mechanism {plugin} failed: {text}")
 
+    COPY_DROPPED = ("TR307", "warn", "messages are not copied to {upstream}: {text}")
+    COPY_REFUSED = ("TR308", "warn", "{upstream} at {node} refused a copy: {code} {text}")
+
     QUORUM_ARGUMENTS = ("TR320", "warn", "queue {queue} is declared as a quorum queue: {changes}")
 
     API_LISTENING = ("TR401", "info", "admin API on {address}")

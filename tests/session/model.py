@@ -15,6 +15,8 @@ from tests.session.frames import Basic, Channel, Confirm, Queue, content, decode
 QUEUE = "q"
 #: Octets of payload in body frames: nearly every message has several.
 PIECE = 7
+#: The channel on which brokers get copies.
+COPIES = 2046
 
 
 class Peer:
@@ -110,6 +112,8 @@ class Broker(Peer):
         self.accepted: list[bytes] = []
         self.gone: list[bytes] = []
         self.confirmed: set[bytes] = set()
+        #: Messages that came as copies; nobody consumes them.
+        self.copies: list[bytes] = []
 
     def got(self, channel: int, method: Any, body: bytes) -> None:
         state = self.channels.get(channel)
@@ -170,6 +174,13 @@ class Broker(Peer):
 
     def _publish(self, channel: int, state: BrokerChannel, method: Any, body: bytes) -> None:
         name = self.name if method.exchange else self.prefix + self.name
+        if channel == COPIES:
+            assert method.exchange or method.routing_key.startswith(self.prefix), "a copy for a queue of another name"
+            original = method.routing_key if method.exchange else method.routing_key.removeprefix(self.prefix)
+            assert original != self.name, "a copy of what came anyway"
+            assert not method.mandatory
+            self.copies.append(body)
+            return
         assert method.routing_key == name, "a message went to the wrong link"
         self.accepted.append(body)
         self.queue.append(body)

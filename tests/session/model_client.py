@@ -46,6 +46,8 @@ class Client(Peer):
         #: Names of upstreams that the session opened without: what is published to them is rejected.
         self.missing = ""
         self.bodies = 0
+        #: Everything it published, by channel.
+        self.sent: dict[int, list[bytes]] = {number: [] for number in numbers}
         self.delivered: list[bytes] = []
         self.errors = 0
 
@@ -155,7 +157,9 @@ class Client(Peer):
         if state.confirms:
             state.published += 1
             state.unconfirmed[state.published] = body
-        publish = Basic.Publish(exchange=self.random.choice(["", "x"]), routing_key=name)
+        self.sent[channel].append(body)
+        exchange = self.random.choice(["", "x"])
+        publish = Basic.Publish(exchange=exchange, routing_key=name, mandatory=self.random.random() < 0.2)
         self.send(channel, on(channel, publish) + content(channel, body, PIECE))
 
     def _settle(self, channel: int, state: ClientChannel) -> None:

@@ -30,6 +30,7 @@ from trabbits.session.ending import Ending
 from trabbits.session.fan import FanRelay
 from trabbits.session.handshake import Handshake, State
 from trabbits.session.link import Link
+from trabbits.session.mirroring import Mirroring
 from trabbits.session.observation import Observation
 from trabbits.session.opening import Opening, unavailable
 from trabbits.session.phase import BEFORE_OPEN, ENDING, Phase
@@ -99,6 +100,8 @@ class Session(Visible):
         self.feed: Callable[[bytes], None] = self.opening.header_octets
         self.ending = Ending(self)
         self.relay: Relay | None = None
+        #: None where nothing is ever copied, and before the session is open.
+        self.mirroring: Mirroring | None = None
         self._heard = True
         self._supervision = Supervision()
         self._secrets = SecretUpdates()
@@ -120,7 +123,7 @@ class Session(Visible):
     @property
     def channel_max(self) -> int:
         """The highest channel number the client may use: never one that is trabbits' own on a link."""
-        return min([self.handshake.agreement.channel_max, *(link.own_channel - 1 for link in self.links)])
+        return min([self.handshake.agreement.channel_max, *(link.client_channel_max for link in self.links)])
 
     @property
     def finished(self) -> bool:
@@ -226,6 +229,7 @@ class Session(Visible):
             index=index,
             patching=len(self.settings.upstreams) > 1,
             names=QueueNames(renamer, name, frame_max) if renamer is not None else None,
+            mirrors=self.settings.mirrors,
         )
         self.links.append(link)
         self.log(LogId.LINK_OPENED, upstream=name, node=node)
@@ -376,6 +380,8 @@ class Session(Visible):
             self.relay = plain(self, self.links[0])
         else:
             self.client_scanner.patching = True
+            if self.settings.mirrors:
+                self.mirroring = Mirroring(self)
             self.relay = FanRelay(self)
         self.relay.start()
         self.send(method_frame(0, commands.Connection.OpenOk()))
@@ -390,6 +396,9 @@ class Session(Visible):
         self.scan_on()
 
     def _link_method(self, link: Link, index: int, channel: int, frame: bytes) -> Destination | None:
+        if self.mirroring is not None and channel == link.mirror_channel and channel:
+            self.mirroring.link_method(link, index, frame)
+            return None
         if channel != link.own_channel:
             self.observation.taken_from_link(link.name, index, frame)
         if channel in (0, link.own_channel):
