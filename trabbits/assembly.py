@@ -17,7 +17,7 @@ from trabbits.config.making import mechanisms, plugin_context
 from trabbits.config.model import MappedCredentialsConfig, UpstreamConfig
 from trabbits.config.secret_files import SecretFile
 from trabbits.interfaces import IConnectionPolicy, IQueueAttributeRewriter
-from trabbits.plugins.chain import RewriterChain
+from trabbits.plugins.chain import chained
 from trabbits.plugins.declaring import PluginContext
 from trabbits.plugins.queue_attributes import FixedQueueAttributes
 from trabbits.session.credentials import Mapped
@@ -151,4 +151,4 @@ def _rewriter(upstream: UpstreamConfig, context: PluginContext) -> IQueueAttribu
             )
         )
     rewriters += [use.make(context) for use in upstream.rewriters]
-    return RewriterChain(rewriters) if len(rewriters) > 1 else next(iter(rewriters), None)
+    return chained(rewriters)

@@ -13,23 +13,50 @@ and ends the affected session or request only; it never stops the proxy.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 from attrs import Factory, field, frozen
 from zope.interface import Attribute, Interface
+
+#: Octets of the largest body that is copied, where a strategy does not say otherwise.
+COPY_MAX: Final = 1024 * 1024
+
+
+def _names(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(names)
+
+
+@frozen
+class Mirrored:
+    """The answer of a strategy for a message that goes to one upstream and is copied to others.
+
+    `upstream` is authoritative: the client hears its confirms and returns, and nothing of what becomes of the copies.
+    None is "no opinion", as without copies.  `copies` are names of upstreams; the authoritative one gets none.
+    A message whose body has more than `max_size` octets is not copied.
+    """
+
+    upstream: str | None
+    copies: tuple[str, ...] = field(converter=_names)
+    max_size: int = COPY_MAX
+
+
+#: What a strategy may answer.
+Decision: TypeAlias = str | Mirrored | None
 
 
 class IRoutingStrategy(Interface):
     """Decides which upstream gets a published message, by its exchange and routing key."""
 
-    def route(exchange: str, routing_key: str) -> str | None:
+    def route(exchange: str, routing_key: str) -> Decision:
         """Return the name of the upstream for messages published to `exchange` with `routing_key`.
 
         None means "no opinion": the first upstream of the session gets the message.  The same arguments must give the
         same answer for as long as the configuration lives, because trabbits asks once per distinct pair and session
         and remembers the answer.  Both arguments are at most 255 octets of UTF-8 (octets that are not UTF-8 arrive as
         lone surrogates); `exchange` is empty for the default exchange.
+
+        Those that may answer with `Mirrored` provide `IMirroringStrategy`.
         """
 
 
@@ -39,12 +66,20 @@ class IMessageRoutingStrategy(IRoutingStrategy):
     `route` is asked where there are no headers to look at: by tools that try a key.
     """
 
-    def route_message(exchange: str, routing_key: str, headers: Mapping[str, Any]) -> str | None:
-        """Return the name of the upstream for this message, None for "no opinion".
+    def route_message(exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Decision:
+        """Return the name of the upstream for this message, None for "no opinion"; `Mirrored` as from `route`.
 
         `headers` are the message's ``headers`` property, decoded when first looked at, empty without one.  It must not
         be kept or changed.
         """
+
+
+class IMirroringStrategy(IRoutingStrategy):
+    """One whose answers may be `Mirrored`; it may read headers as well, and provide both.
+
+    It has no more methods than the others.  trabbits looks for it when a session begins and keeps a channel of each
+    link free for copies then, so clients are offered one channel less.
+    """
 
 
 @frozen

@@ -104,8 +104,12 @@ class LogId(Enum):
         "policy {plugin} refused {user} from {address} to virtual host {vhost}: {code} {text}",
     )
     POLICY_FAILED = ("TR305", "error", "policy {plugin} failed: {text}")
+    PLUGIN_BROKEN = ("TR306", "warn", "plugin {plugin} ({origin}) cannot be used: {text}")
 
     MECHANISM_FAILED = ("TR310", "error", "authentication mechanism {plugin} failed: {text}")
+
+    COPY_DROPPED = ("TR307", "warn", "messages are not copied to {upstream}: {text}")
+    COPY_REFUSED = ("TR308", "warn", "{upstream} at {node} refused a copy: {code} {text}")
 
     QUORUM_ARGUMENTS = ("TR320", "warn", "queue {queue} is declared as a quorum queue: {changes}")
 

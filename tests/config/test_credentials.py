@@ -112,6 +112,17 @@ def test_what_stands_in_a_file_is_part_of_the_configuration(tmp_path: Path) -> N
         load(raw)
 
 
+@pytest.mark.parametrize("name", ["test.json", "test.jsonnet"])
+def test_not_everybody_may_name_any_file(name: str, tmp_path: Path) -> None:
+    """What comes over the admin API may not."""
+    path = tmp_path / "file"
+    path.write_text("secret")
+    text = json.dumps(mapped({"a": {"password_file": str(path)}}, {}))
+    parse_config(text, name, secret_files=[str(path)])
+    with pytest.raises(ConfigError, match="expected a file that the running configuration names"):
+        parse_config(text, name, secret_files=[])
+
+
 @pytest.mark.parametrize(
     ("credentials", "where"),
     [

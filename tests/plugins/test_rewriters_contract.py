@@ -9,7 +9,8 @@ from trabbits.interfaces import IQueueAttributeRewriter, QueueDeclare
 from trabbits.plugins.chain import RewriterChain
 from trabbits.plugins.queue_attributes import FixedQueueAttributes, queue_attributes
 from trabbits.plugins.quorum import Quorum, quorum
-from trabbits.testing.contracts import QueueAttributeRewriterTestsMixIn
+from trabbits.plugins.rename import rename
+from trabbits.testing.contracts import QueueAttributeRewriterTestsMixIn, QueueRenamerTestsMixIn
 
 
 class Rewriting(QueueAttributeRewriterTestsMixIn):
@@ -31,6 +32,20 @@ class TestQuorumOfSome(Rewriting):
 class TestQueueAttributes(Rewriting):
     plugin = queue_attributes
     options = {"durable": True, "auto_delete": False, "arguments": {"x-expires": 1000, "x-own": None, "deep": [{}]}}
+
+
+class Renaming(Rewriting, QueueRenamerTestsMixIn):
+    pass
+
+
+class TestRename(Renaming):
+    plugin = rename
+    options = {"prefix": "app1.", "suffix": "-eu"}
+
+
+class TestRenameByPatterns(Renaming):
+    plugin = rename
+    options = {"patterns": [{"match": "orders*", "to": "shop.orders*"}, {"match": "invoices.eu", "to": "eu"}]}
 
 
 class TestChain(Rewriting):

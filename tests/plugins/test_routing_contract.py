@@ -10,6 +10,7 @@ from trabbits.plugins.first_match import first_match
 from trabbits.plugins.hash import hash as by_hash
 from trabbits.plugins.headers import headers
 from trabbits.plugins.key_patterns import key_patterns
+from trabbits.plugins.mirror import mirror
 from trabbits.plugins.weighted import weighted
 from trabbits.testing.contracts import RoutingStrategyTestsMixIn
 
@@ -59,6 +60,22 @@ class TestWeightedByHeader(Routing):
 class TestHeaders(Routing):
     plugin = headers
     options = {"rules": RULES, "default": "rabbit"}
+
+
+class TestMirror(Routing):
+    plugin = mirror
+    options = {"to": ["lapin", "hase"], "percent": 50}
+    key_patterns = {"hase": ("hop.#",)}
+
+
+class TestMirrorByMessage(Routing):
+    plugin = mirror
+    options = {"to": "hase", "routing": {"plugin": "headers", "options": {"rules": RULES}}}
+
+
+class TestFirstMatchThatMirrors(Routing):
+    plugin = first_match
+    options = {"strategies": [{"plugin": "mirror", "options": {"to": "hase"}}, {"plugin": "key_patterns"}]}
 
 
 class TestFirstMatch(Routing):

@@ -10,6 +10,9 @@ from typing import Any
 from tests.session.frames import Basic, Channel, Confirm, Queue, content, on
 from tests.session.model import PIECE, QUEUE, Broker, Consumer, Peer
 
+#: Exchange and routing key of all that comes.
+ORIGINS = (("x", "k"), ("", QUEUE))
+
 
 class ClientChannel:
     """What the client knows of one channel."""
@@ -43,6 +46,8 @@ class Client(Peer):
         #: Names of upstreams that the session opened without: what is published to them is rejected.
         self.missing = ""
         self.bodies = 0
+        #: Everything it published, by channel.
+        self.sent: dict[int, list[bytes]] = {number: [] for number in numbers}
         self.delivered: list[bytes] = []
         self.errors = 0
 
@@ -84,6 +89,7 @@ class Client(Peer):
             self.channels[channel] = ClientChannel()
 
     def _delivered(self, state: ClientChannel, method: Any, body: bytes) -> None:
+        assert (method.exchange, method.routing_key) in ORIGINS
         consumer = state.consumers[method.consumer_tag]
         self._tag(state, method.delivery_tag, body, consumer, no_ack=consumer.no_ack)
         if not consumer.no_ack:
@@ -151,7 +157,10 @@ class Client(Peer):
         if state.confirms:
             state.published += 1
             state.unconfirmed[state.published] = body
-        self.send(channel, on(channel, Basic.Publish(exchange="x", routing_key=name)) + content(channel, body, PIECE))
+        self.sent[channel].append(body)
+        exchange = self.random.choice(["", "x"])
+        publish = Basic.Publish(exchange=exchange, routing_key=name, mandatory=self.random.random() < 0.2)
+        self.send(channel, on(channel, publish) + content(channel, body, PIECE))
 
     def _settle(self, channel: int, state: ClientChannel) -> None:
         if state.recovering or not state.outstanding:
@@ -228,6 +237,7 @@ class Client(Peer):
 
         def got(method: Any, body: bytes) -> None:
             if isinstance(method, Basic.GetOk) and method.delivery_tag:
+                assert (method.exchange, method.routing_key) in ORIGINS
                 self._tag(state, method.delivery_tag, body, None, no_ack=no_ack)
 
         state.expected.append(((Basic.GetOk, Basic.GetEmpty), got))  # type: ignore[arg-type]  # isinstance takes both

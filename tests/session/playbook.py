@@ -17,7 +17,7 @@ however the session cut its octets; a mismatch shows them decoded, with everythi
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tests.session.frames import PROTOCOL_HEADER, Channel, Connection, Follower, describe, on, split
@@ -65,7 +65,7 @@ class Playbook:
         self,
         *upstreams: str,
         routing: IRoutingStrategy | None = None,
-        rewriters: dict[str, IQueueAttributeRewriter] | None = None,
+        rewriters: Mapping[str, IQueueAttributeRewriter] | None = None,
         mapped: dict[str, dict[str, Mapped]] | None = None,
         mechanisms: Sequence[IAuthMechanism] = (Plain(), AmqPlain()),
         optional: str = "",

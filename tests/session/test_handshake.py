@@ -89,7 +89,7 @@ def test_the_whole_negotiation(fresh: Opening) -> None:
     play.client(on(0, Connection.TuneOk(100, 8192, 20)))
     play.expect_actions("SetTimer heartbeat 10")
     play.client(on(0, Connection.Open("vhost")))
-    request = "VirtualHostRequest(virtual_host='vhost', frame_max=8192, channel_max=100, heartbeat=20)"
+    request = "VirtualHostRequest(virtual_host='vhost', frame_max=8192, channel_max=100, heartbeat=20, own_channels=1)"
     play.expect_actions("CancelTimer handshake", f"OpenVirtualHost {request}")
     assert play.session.phase is Phase.CONNECTING
     assert (play.session.user, play.session.virtual_host) == ("user", "vhost")
@@ -169,7 +169,7 @@ def test_everything_may_come_at_once(size: int, fresh: Opening) -> None:
     play.log_in("a")
     play.log_in("b")
     play.expect_client(on(0, Connection.Tune(2046, 131072, 60)))
-    request = "VirtualHostRequest(virtual_host='/', frame_max=131072, channel_max=2046, heartbeat=0)"
+    request = "VirtualHostRequest(virtual_host='/', frame_max=131072, channel_max=2046, heartbeat=0, own_channels=1)"
     play.expect_actions("SetTimer handshake 5", "CancelTimer handshake", f"OpenVirtualHost {request}")
     assert play.session.phase is Phase.CONNECTING
     assert play.session.client_scanner.stalled

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zope.interface import implementer
 
-from tests.session.model import Broker
+from tests.session.model import COPIES, Broker
 from tests.session.model_client import Client
 from tests.session.playbook import Playbook
+from tests.session.test_renaming import Prefixed
+from trabbits.interfaces import Decision, IMirroringStrategy, Mirrored
 from trabbits.log_ids import LogId
 from trabbits.session import fan
 from trabbits.session.fan import FanRelay
@@ -26,15 +30,38 @@ FRAME_MAX = 100
 class Simulation:
     """A session between a client and brokers, and who gets a move next."""
 
-    def __init__(self, seed: int, names: str, frame_max: int, *, missing: str = "", probe: str = "") -> None:
+    def __init__(
+        self,
+        seed: int,
+        names: str,
+        frame_max: int,
+        *,
+        missing: str = "",
+        probe: str = "",
+        renaming: str = "",
+        mirrors: bool = False,
+    ) -> None:
         self.random = Random(seed)
-        self.brokers = {name: Broker(name, self.random) for name in names}
+        renamers = {name: Prefixed(f"{name}.") for name in renaming}
+        self.brokers = {
+            name: Broker(name, self.random, renamers[name].prefix if name in renamers else "") for name in names
+        }
         self.client = Client(self.random, self.brokers, (1, 2))
         self.client.missing = missing
-        self.play = Playbook(*names, *missing, optional=missing, probe=probe, frame_min=8)
+        self.mirrors = mirrors
+        routing = Mirroring(names + missing) if mirrors else None
+        self.play = Playbook(
+            *names,
+            *missing,
+            optional=missing,
+            probe=probe,
+            rewriters=renamers,
+            frame_min=8,
+            routing=routing,
+        )
         # One of the links may take smaller frames than the client was allowed.
         smaller = {names[0]: frame_max - 20 if self.random.random() < 0.5 else frame_max}
-        self.play.open(missing, link_frame_max=smaller, frame_max=frame_max)
+        self.play.open(missing, link_frame_max=smaller, frame_max=frame_max, channel_max=COPIES - mirrors)
         self.paused: set[str] = set()
         self.probed: list[int] = []
         self.counting: list[tuple[str, int]] = []
@@ -63,7 +90,9 @@ class Simulation:
         for name, broker in self.brokers.items():
             broker.receive(play.taken(name))
         self.client.receive(play.taken("client"))
-        expected = (LogId.CHANNEL_CLOSED_BY_UPSTREAM, LogId.UPSTREAM_NOT_ATTACHED)
+        expected = {LogId.CHANNEL_CLOSED_BY_UPSTREAM, LogId.UPSTREAM_NOT_ATTACHED, LogId.COPY_REFUSED}
+        if self.client.missing:
+            expected.add(LogId.COPY_DROPPED)
         wrong = [entry for entry, _ in play.logged if entry not in expected]
         assert not wrong, play.story()
         play.logged.clear()
@@ -140,14 +169,44 @@ class Simulation:
             assert ours.turns.occupant is None
             assert set(ours.consumers) == {tag.encode() for tag in theirs.consumers}
             assert not any(len(each.confirms) for each in ours.links.values())
+        if self.mirrors:
+            self.check_copies()
         assert self.relay._held_octets == 0
         assert not self.paused
         assert not self.play.session.client_scanner.stalled
         assert not self.play.session.settle_due
 
+    def check_copies(self) -> None:
+        """Every broker has what belongs to another one, in order; with trouble some of it may be lost."""
+        mirroring = self.play.session.mirroring
+        assert mirroring is not None
+        assert not mirroring._under_way
+        assert mirroring._kept == 0
+        for name, broker in self.brokers.items():
+            copies = broker.copies
+            assert len(set(copies)) == len(copies), "a copy came twice"
+            accepted = {body for each in self.brokers.values() if each is not broker for body in each.accepted}
+            if not self.client.trouble:
+                assert set(copies) == accepted, f"copies for {name} are not what went elsewhere"
+            for sent in self.client.sent.values():
+                in_order = [body for body in sent if body in set(copies)]
+                assert [body for body in copies if body in set(sent)] == in_order, "copies overtake each other"
+
+
+@implementer(IMirroringStrategy)
+class Mirroring:
+    """The routing key is the upstream's name; all others get copies."""
+
+    def __init__(self, names: str) -> None:
+        self._names = names
+
+    def route(self, exchange: str, routing_key: str) -> Decision:
+        """See `IRoutingStrategy`."""
+        return Mirrored(routing_key, tuple(name for name in self._names if name != routing_key))
+
 
 def simulated(
-    seed: int, names: str, *, steps: int, trouble: float, frame_max: int = FRAME_MAX, **options: str
+    seed: int, names: str, *, steps: int, trouble: float, frame_max: int = FRAME_MAX, **options: Any
 ) -> Simulation:
     """A simulation from beginning to end."""
     simulation = Simulation(seed, names, frame_max, **options)
@@ -196,10 +255,38 @@ def test_any_schedule_with_queues_that_are_probed(seed: int, probe: str, trouble
     simulated(seed, "ab", steps=300, trouble=trouble, probe=probe)
 
 
+@given(
+    st.integers(0, 2**32 - 1), st.sampled_from(["b", "ab"]), st.sampled_from(["", "b"]), st.sampled_from([0.0, 0.02])
+)
+@settings(max_examples=60)
+def test_any_schedule_with_queues_of_other_names(seed: int, renaming: str, probe: str, trouble: float) -> None:
+    """Each upstream is told its names and the client its own, and all else is as ever."""
+    simulated(seed, "ab", steps=300, trouble=trouble, renaming=renaming, probe=probe)
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["ab", "abc"]),
+    st.sampled_from(["", "m"]),
+    st.sampled_from(["", "b", "ab"]),
+)
+@settings(max_examples=40)
+def test_any_schedule_with_copies(seed: int, names: str, missing: str, renaming: str) -> None:
+    """Nobody but the copies' brokers notices that there are any, and these get all of them, by their names."""
+    simulated(seed, names, steps=300, trouble=0.0, missing=missing, mirrors=True, renaming=renaming)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=30)
+def test_any_schedule_with_copies_that_are_refused(seed: int) -> None:
+    """Brokers close channels of the client's, and those of copies, of which the client hears nothing."""
+    simulated(seed, "ab", steps=300, trouble=0.03, mirrors=True)
+
+
 def test_the_models_do_something() -> None:
     """Over a few runs everything happens: deliveries, confirms, errors; or the tests above would prove nothing."""
     delivered = confirmed = errors = 0
-    for seed in range(10):
+    for seed in range(15):
         simulation = simulated(seed, "ab", steps=300, trouble=0.02)
         delivered += len(simulation.client.delivered)
         confirmed += sum(len(broker.confirmed) for broker in simulation.brokers.values())

@@ -82,6 +82,9 @@ Rows = list[tuple[str, str]]
 
 def summary(config: Config) -> Iterator[tuple[str, Rows]]:
     """What would run: titles, each with rows of a label and a value.  No secrets."""
+    from trabbits.assembly import session_settings
+
+    channel_max = session_settings(config).offered_channel_max
     for index, upstream in enumerate(config.upstreams):
         yield f"upstream {upstream.name}", list(_upstream(upstream, config.routing.plugin, is_first=index == 0))
     leaving = config.graceful_shutdown
@@ -89,7 +92,7 @@ def summary(config: Config) -> Iterator[tuple[str, Rows]]:
         "clients",
         [
             ("session", "plain: one upstream" if len(config.upstreams) == 1 else "fan: several upstreams as one"),
-            ("offered", f"frame_max {config.frame_max}, channel_max {config.channel_max - 1}, {_heartbeat(config)}"),
+            ("offered", f"frame_max {config.frame_max}, channel_max {channel_max}, {_heartbeat(config)}"),
             ("handshake", f"within {_time(config.handshake_timeout)}"),
             ("log in by", ", ".join(map(_plugin, config.authentication.mechanisms))),
             ("TLS", _tls(config.tls)),

@@ -316,7 +316,8 @@ class Config(Section):
     frame_max: Annotated[int, Field(ge=4096, le=16 * 1024 * 1024)] = 131072
     """The largest frame, in octets, that clients are offered."""
     channel_max: Annotated[int, Field(ge=2, le=65535)] = 2047
-    """How many channels a connection to an upstream may have; clients are offered one less."""
+    """How many channels a connection to an upstream may have; clients are offered one less, or two where messages are
+    copied."""
     heartbeat: Heartbeat = 60
     """The interval, in whole seconds, that clients are offered and upstreams asked for; 0: none."""
     routing: RoutingUse = Field(default_factory=lambda: RoutingUse(plugin="key_patterns"))

@@ -2,7 +2,8 @@
 
 Lives here: `SecretFile`, reading, and the annotated type for pydantic.  Must not know: what a secret is for.
 
-Files are read when the configuration is: what stands in them is part of it.
+Files are read when the configuration is: what stands in them is part of it.  A validation context with `secret_files`
+bounds which ones.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from attrs import frozen
-from pydantic import PlainSerializer, PlainValidator, SecretStr, WithJsonSchema
+from pydantic import PlainSerializer, PlainValidator, SecretStr, ValidationInfo, WithJsonSchema
 
 from trabbits.config.errors import expected
 
@@ -29,11 +30,14 @@ class SecretFile:
         return self.path
 
 
-def _secret_file(value: Any) -> SecretFile:
+def _secret_file(value: Any, info: ValidationInfo) -> SecretFile:
     if isinstance(value, SecretFile):
         return value
     if not isinstance(value, str) or not value or "\0" in value:
         raise expected("the name of a file", hide=True)
+    allowed = (info.context or {}).get("secret_files")
+    if allowed is not None and value not in allowed:
+        raise expected("a file that the running configuration names: no others are read this way", hide=True)
     try:
         with open(value, "rb") as file:
             octets = file.read(SIZE_LIMIT + 1)

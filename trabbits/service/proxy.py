@@ -27,6 +27,7 @@ from trabbits.config import Config, Loaded, config_hash
 from trabbits.frontend.draining import Drained, Pace
 from trabbits.log_ids import LogId
 from trabbits.logs import EventLog
+from trabbits.plugins.catalogue import discover
 from trabbits.service.health import HealthService
 from trabbits.service.listening import ListenerService
 from trabbits.service.notifications import NotificationsService
@@ -71,6 +72,8 @@ def make_service(
     proxy.assemble(options, factory, environment)
     _log(LogId.CONFIG_LOADED, path=loaded.source, upstreams=_named(loaded.config), hash=proxy.settings.config_hash)
     _log_warnings(loaded)
+    for broken in discover().broken:
+        _log(LogId.PLUGIN_BROKEN, plugin=broken.name, origin=broken.origin, text=broken.error)
     return proxy
 
 

@@ -39,10 +39,12 @@ class VirtualHostRequest:
     virtual_host: str
     #: Agreed with the client, counting the framing; an upstream is offered at most this.
     frame_max: int
-    #: The highest channel number the client may use; the link needs one more for trabbits itself.
+    #: The highest channel number the client may use.
     channel_max: int
     #: Seconds proposed to the upstream, 0 for none.
     heartbeat: int
+    #: How many channels more the link needs for trabbits itself.
+    own_channels: int = 1
 
 
 class Action:

@@ -7,6 +7,7 @@ Lives here: which part of the session takes which method, the routes of the comm
     fan_requests.py  requests that go to all links
     fan_get.py       basic.get
     fan_close.py     the end of a channel
+    mirroring.py     copies of publishes for other links
 Must not know: channel 0 (``session.py``).
 
 Source: the table "What a client sees" of the architecture document.
@@ -23,20 +24,21 @@ from trabbits.session.consumers import Consumer, Held
 from trabbits.session.fan_channel import FanChannel
 from trabbits.session.fan_close import Closings
 from trabbits.session.fan_get import Gets
-from trabbits.session.fan_link import LinkRoutes
+from trabbits.session.fan_link import LinkRoutes, delivered
 from trabbits.session.fan_publish import Publishing
 from trabbits.session.fan_requests import FanRequests
 from trabbits.session.fan_settle import Settling
 from trabbits.session.link import Link
+from trabbits.session.mirroring import Copying
 from trabbits.session.observation import not_held
 from trabbits.session.relay import channel_not_open, check_channel_open, check_from_client
+from trabbits.session.renaming import UnusableName
 from trabbits.session.tee import goes_to
 from trabbits.session.turns import PROXY, Turns
 from trabbits.wire import constants as amqp
 from trabbits.wire.encode import reject_frame
 from trabbits.wire.errors import Violation
 from trabbits.wire.methods import name_of
-from trabbits.wire.peek import deliver_delivery_tag_offset
 from trabbits.wire.scanner import DISCARD, STALL, Destination
 
 if TYPE_CHECKING:
@@ -65,6 +67,8 @@ class FanRelay:
         self._failure: Violation | None = None
         self._contended: set[Turns] = set()
         self._paused: set[Link] = set()
+        #: Links that call queues differently.
+        self._renaming = [link for link in session.links if link.names is not None]
         self.closings = Closings(self)
         self.publishing = Publishing(self)
         self.settling = Settling(self)
@@ -86,7 +90,7 @@ class FanRelay:
             amqp.CHANNEL_CLOSE_OK: self.closings.link_answered,
             amqp.BASIC_ACK: self.publishing.link_confirmed,
             amqp.BASIC_NACK: self.publishing.link_confirmed,
-            amqp.BASIC_DELIVER: self._deliver_to_nobody,
+            amqp.BASIC_DELIVER: lambda state, link, _, frame: delivered(self, state, link, frame),
             amqp.BASIC_RETURN: self.publishing.link_returned,
             amqp.BASIC_GET_OK: self.gets.answered,
             amqp.BASIC_GET_EMPTY: self.gets.answered,
@@ -98,14 +102,20 @@ class FanRelay:
         self.session.probing.barrier = self.requests.barrier
         scanner = self.session.client_scanner
         publish = self._publish_by_headers if self.publishing.by_headers is not None else self._publish
+        if self.session.mirroring is not None and self.publishing.by_headers is None:
+            publish = self._publish_mirrored
         scanner.carrying = {amqp.BASIC_PUBLISH: publish}
         scanner.bare = {amqp.BASIC_ACK: self._ack}
         observation = self.session.observation
         names = {id(link.out): link.name for link in self.links}
-        scanner.observe = observation.client_tap(labels=lambda destination: names.get(id(destination)))
+        labels: Callable[[Destination], str | None] = lambda to: names.get(id(to))  # noqa: E731 - or the other one
+        if self.session.mirroring is not None:
+            labels = lambda to: to.link.name if isinstance(to, Copying) else names.get(id(to))  # noqa: E731
+        scanner.observe = observation.client_tap(labels=labels)
         for link in self.links:
             routes = LinkRoutes(self, link)
-            link.scanner.carrying = {amqp.BASIC_DELIVER: routes.deliver}
+            deliver = routes.deliver if link.names is None else routes.deliver_unless_named
+            link.scanner.carrying = {amqp.BASIC_DELIVER: deliver}
             link.scanner.bare = {amqp.BASIC_ACK: routes.ack}
             link.scanner.observe = observation.link_tap(link.name, labels=not_held)
             link.scanner.began = routes.began
@@ -126,6 +136,26 @@ class FanRelay:
             state.links[link].confirms.published(confirms.published())
         return link.out
 
+    def _publish_mirrored(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
+        """As `_publish`, where some messages are copied."""
+        state = self.channels.get(channel)
+        if state is None or state.special:
+            return None
+        key = octets[start + 13 : end - 2]
+        to: Destination
+        link = self.publishing.routes.get(key)
+        if link is not None:
+            to = link.out
+        else:
+            way = self.publishing.mirrored.get(key)
+            if way is None:
+                return None
+            link, to = way.link, way
+        confirms = state.confirms
+        if confirms is not None:
+            state.links[link].confirms.published(confirms.published())
+        return to
+
     def _publish_by_headers(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
         """As `_publish`, where the content header stands whole behind the method, as it almost always does."""
         state = self.channels.get(channel)
@@ -134,13 +164,15 @@ class FanRelay:
         kind, its_channel, size = _HEAD(octets, end)
         if kind != amqp.FRAME_HEADER or its_channel != channel or end + size + 8 > len(octets):
             return None
-        link = self.publishing.link_by_headers(octets[start + 13 : end - 2], octets, end)
-        if link is None:
+        way = self.publishing.way_by_headers(octets[start + 13 : end - 2], octets, end)
+        if way is None:
             return None
+        to: Destination
+        link, to = (way.link, way) if isinstance(way, Copying) else (way, way.out)
         confirms = state.confirms
         if confirms is not None:
             state.links[link].confirms.published(confirms.published())
-        return link.out
+        return to
 
     def _ack(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
         state = self.channels.get(channel)
@@ -183,6 +215,8 @@ class FanRelay:
             if index == amqp.CHANNEL_CLOSE_OK:
                 self.closings.client_answered(state)
             return DISCARD
+        if self._renaming and index != amqp.BASIC_PUBLISH and self.refused(state, self._renaming, index, frame):
+            return None
         return self._client_acts.get(index, self._client_asks)(state, index, frame)
 
     def _client_asks(self, state: FanChannel, index: int, frame: bytes) -> Destination | None:
@@ -258,6 +292,17 @@ class FanRelay:
             link.send(frame)
 
         content.done = after
+
+    def refused(self, state: FanChannel, links: list[Link], index: int, frame: bytes) -> bool:
+        """Whether the channel was closed because a method names a queue that one of these links cannot have."""
+        for link in links:
+            try:
+                if link.names is not None:
+                    link.names.frame_for_link(frame)
+            except UnusableName as error:
+                self.closings.error(state, amqp.PRECONDITION_FAILED, error.text, index)
+                return True
+        return False
 
     def act(self, action: Action) -> None:
         """Ask the surroundings for something."""
@@ -349,12 +394,6 @@ class FanRelay:
     def _contend(self, turns: Turns) -> None:
         self._contended.add(turns)
         self.session.settle_due = True
-
-    def _deliver_to_nobody(self, state: FanChannel, link: Link, index: int, frame: bytes) -> Destination:
-        """A delivery for a consumer that is gone on our side: back to its queue."""
-        tag = _TAG(frame, deliver_delivery_tag_offset(frame, 0))[0]
-        self.to_link(state, link, reject_frame(state.number, tag, True))
-        return DISCARD
 
 
 def _nothing(state: FanChannel, index: int, frame: bytes) -> None:

@@ -110,7 +110,7 @@ class Handshake:
         self._response = b""
         self.client_properties: dict[str, Any] = {}
         self.locale = "en_US"
-        self.agreement = Agreement(settings.frame_max, settings.channel_max - 1, settings.heartbeat)
+        self.agreement = Agreement(settings.frame_max, settings.offered_channel_max, settings.heartbeat)
         self.virtual_host = ""
 
     def header_received(self, octets: bytes) -> bytes | None:
@@ -192,6 +192,7 @@ class Handshake:
             frame_max=agreement.frame_max,
             channel_max=agreement.channel_max,
             heartbeat=agreement.heartbeat,
+            own_channels=self._settings.own_channels,
         )
 
     def _start(self) -> commands.Connection.Start:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from trabbits.session.observation import Observation
+from trabbits.session.renaming import QueueNames
 from trabbits.wire.resplit import resplit
 from trabbits.wire.scanner import Destination, Scanner
 
@@ -16,8 +17,8 @@ from trabbits.wire.scanner import Destination, Scanner
 class Link:
     """A link that is open, or was.
 
-    `frame_max` counts the framing; `own_channel` is the channel that is trabbits' own on this link, which no
-    client may use.
+    `frame_max` counts the framing.  `own_channel` is the channel that is trabbits' own on this link, which no client
+    may use, and nor the one below it if the session `mirrors`: `mirror_channel`, 0 where there is none.
     """
 
     __slots__ = (
@@ -25,7 +26,9 @@ class Link:
         "control",
         "frame_max",
         "index",
+        "mirror_channel",
         "name",
+        "names",
         "node",
         "observation",
         "open",
@@ -47,6 +50,8 @@ class Link:
         observation: Observation,
         index: int = 0,
         patching: bool = False,
+        names: QueueNames | None = None,
+        mirrors: bool = False,
     ) -> None:
         #: The upstream's name, for people.
         self.name = name
@@ -54,8 +59,12 @@ class Link:
         self.node = node
         #: The place of the upstream in the configuration: only for orders that must be stable.
         self.index = index
+        #: What the upstream calls the client's queues, None where it calls them so, too.
+        self.names = names
         self.frame_max = frame_max
         self.own_channel = own_channel
+        #: Not at an upstream that allows so few channels that the client would be left without any.
+        self.mirror_channel = own_channel - 1 if mirrors and own_channel > 2 else 0
         self.open = True
         #: Why the node takes no publishes (connection.blocked), empty while it does.
         self.blocked = ""
@@ -73,10 +82,24 @@ class Link:
             patching=patching,
         )
 
+    @property
+    def client_channel_max(self) -> int:
+        """The highest channel number that is not trabbits' own."""
+        return (self.mirror_channel or self.own_channel) - 1
+
     def send(self, frame: bytes) -> None:
-        """Send the node a frame that does not come from the client as it is, or not by a common route."""
+        """Send the node a frame that does not come from the client as it is, or not by a common route.
+
+        Queues have the client's names in it.  Raises `UnusableName` for one that the upstream cannot have.
+        """
+        if self.names is not None:
+            frame = self.names.frame_for_link(frame)
         self.observation.sent_to_link(self.name, frame)
         self.out.append(frame)
+
+    def queue_name(self, queue: bytes) -> bytes:
+        """What the upstream calls the client's `queue`.  Raises `UnusableName`."""
+        return queue if self.names is None else self.names.renamed(queue)
 
     def take(self) -> bytes:
         """Everything that waits for the node, as one piece; raises `Violation` when a frame cannot be cut."""

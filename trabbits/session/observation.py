@@ -74,7 +74,7 @@ class Observation:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
-        #: Frames that were made for the client, not passed on.
+        #: Frames that were made for the client, not passed on; what is held back for it counts.
         self.own_frames = 0
         #: Events that nobody will see: of a chunk with very many methods the last ones are kept.
         self.skipped = 0

@@ -30,12 +30,15 @@ from trabbits.session.ending import Ending
 from trabbits.session.fan import FanRelay
 from trabbits.session.handshake import Handshake, State
 from trabbits.session.link import Link
+from trabbits.session.mirroring import Mirroring
 from trabbits.session.observation import Observation
 from trabbits.session.opening import Opening, unavailable
 from trabbits.session.phase import BEFORE_OPEN, ENDING, Phase
 from trabbits.session.plain import PlainRelay
+from trabbits.session.plain_renaming import RenamingPlainRelay
 from trabbits.session.probing import Probing
 from trabbits.session.relay import Relay
+from trabbits.session.renaming import QueueNames
 from trabbits.session.secrets import SecretUpdates
 from trabbits.session.settings import SessionSettings
 from trabbits.session.timers import Supervision
@@ -97,6 +100,8 @@ class Session(Visible):
         self.feed: Callable[[bytes], None] = self.opening.header_octets
         self.ending = Ending(self)
         self.relay: Relay | None = None
+        #: None where nothing is ever copied, and before the session is open.
+        self.mirroring: Mirroring | None = None
         self._heard = True
         self._supervision = Supervision()
         self._secrets = SecretUpdates()
@@ -118,7 +123,7 @@ class Session(Visible):
     @property
     def channel_max(self) -> int:
         """The highest channel number the client may use: never one that is trabbits' own on a link."""
-        return min([self.handshake.agreement.channel_max, *(link.own_channel - 1 for link in self.links)])
+        return min([self.handshake.agreement.channel_max, *(link.client_channel_max for link in self.links)])
 
     @property
     def finished(self) -> bool:
@@ -212,6 +217,7 @@ class Session(Visible):
     def link_opened(self, name: str, node: str, frame_max: int, own_channel: int) -> Link:
         """An upstream opened the virtual host; returns the link whose octets are to be reported from now on."""
         index = next(i for i, upstream in enumerate(self.settings.upstreams) if upstream.name == name)
+        renamer = self.settings.upstreams[index].renamer
         link = Link(
             name,
             node,
@@ -222,6 +228,8 @@ class Session(Visible):
             observation=self.observation,
             index=index,
             patching=len(self.settings.upstreams) > 1,
+            names=QueueNames(renamer, name, frame_max) if renamer is not None else None,
+            mirrors=self.settings.mirrors,
         )
         self.links.append(link)
         self.log(LogId.LINK_OPENED, upstream=name, node=node)
@@ -265,6 +273,8 @@ class Session(Visible):
         self.log(LogId.LINK_CLOSED_BY_UPSTREAM, upstream=link.name, node=link.node, code=code, text=text)
         self.ending.link_gone(link)
         if not unavailable(code, text) or not self.opening.skips(link.name, f"{code} {text}"):
+            if link.names is not None:
+                text = link.names.text_for_client(text)
             self.close(code, f"{text} (upstream '{link.name}')", class_id, method_id)
 
     def link_gone(self, link: Link) -> None:
@@ -366,9 +376,12 @@ class Session(Visible):
         self.phase = Phase.RUNNING
         self.links.sort(key=lambda link: link.index)
         if len(self.settings.upstreams) == 1:
-            self.relay = PlainRelay(self, self.links[0])
+            plain = PlainRelay if self.links[0].names is None else RenamingPlainRelay
+            self.relay = plain(self, self.links[0])
         else:
             self.client_scanner.patching = True
+            if self.settings.mirrors:
+                self.mirroring = Mirroring(self)
             self.relay = FanRelay(self)
         self.relay.start()
         self.send(method_frame(0, commands.Connection.OpenOk()))
@@ -383,6 +396,9 @@ class Session(Visible):
         self.scan_on()
 
     def _link_method(self, link: Link, index: int, channel: int, frame: bytes) -> Destination | None:
+        if self.mirroring is not None and channel == link.mirror_channel and channel:
+            self.mirroring.link_method(link, index, frame)
+            return None
         if channel != link.own_channel:
             self.observation.taken_from_link(link.name, index, frame)
         if channel in (0, link.own_channel):
@@ -390,6 +406,8 @@ class Session(Visible):
             return link.control
         if self.auto_deletes is not None:
             self.auto_deletes.answered(link, index, channel, frame)
+        if link.names is not None:
+            frame = link.names.frame_for_client(index, frame)
         if self.phase is Phase.RUNNING and self.relay is not None:
             return self.relay.link_method(link, index, channel, frame)
         self.ending.clean_up.link_method(link, index, channel)

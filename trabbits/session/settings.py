@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from attrs import Factory, field, frozen
 
 from trabbits import __version__
-from trabbits.interfaces import IQueueAttributeRewriter, IRoutingStrategy
+from trabbits.interfaces import IMirroringStrategy, IQueueAttributeRewriter, IQueueRenamer, IRoutingStrategy
 from trabbits.session.announced import AnnouncedVersion
 from trabbits.session.authentication import MechanismSettings
 from trabbits.session.credentials import Mapped
@@ -35,6 +35,11 @@ class UpstreamSettings:
     emulate_auto_delete: bool = False
     credentials: Mapping[str, Mapped] = Factory(dict)
 
+    @property
+    def renamer(self) -> IQueueRenamer | None:
+        """The rewriter, if it also renames queues."""
+        return self.rewriter if IQueueRenamer.providedBy(self.rewriter) else None
+
 
 @frozen
 class SessionSettings:
@@ -42,9 +47,9 @@ class SessionSettings:
 
     `upstreams` is in the order of the configuration and never empty; the first one gets what `routing` has no
     opinion on.  Clients choose among `mechanisms`.  `frame_max` is in octets, framing included.  `channel_max` counts
-    the channels of a link: its top channel is trabbits' own, so clients are offered one less.  `heartbeat` is in
-    seconds, 0 is off; the timeouts are in seconds.  `tx_best_effort` allows AMQP transactions that several upstreams
-    took part in.  `config_hash` tells configurations apart.
+    the channels of a link, including `own_channels` at the top, which are trabbits' own.  `heartbeat` is in seconds, 0
+    is off; the timeouts are in seconds.  `tx_best_effort` allows AMQP transactions that several upstreams took part in.
+    `config_hash` tells configurations apart.
     """
 
     upstreams: tuple[UpstreamSettings, ...]
@@ -66,3 +71,18 @@ class SessionSettings:
     #: Shared by all sessions of the configuration.
     announced: AnnouncedVersion = field(factory=AnnouncedVersion, eq=False)
     version: str = __version__
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether messages may be copied to other upstreams than the one they are routed to."""
+        return len(self.upstreams) > 1 and bool(IMirroringStrategy.providedBy(self.routing))
+
+    @property
+    def own_channels(self) -> int:
+        """How many channels of each link are trabbits' own: one for its requests, one for copies."""
+        return 2 if self.mirrors else 1
+
+    @property
+    def offered_channel_max(self) -> int:
+        """The highest channel number that clients are offered; 0 would mean that there is no limit."""
+        return max(1, self.channel_max - self.own_channels)

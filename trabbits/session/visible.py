@@ -5,11 +5,13 @@ Lives here: `Visible`, the read-only side of `Session`.  Must not know: who look
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trabbits.session.handshake import Handshake
     from trabbits.session.link import Link
+    from trabbits.session.mirroring import Mirroring
     from trabbits.session.observation import Observation
     from trabbits.session.opening import Opening
     from trabbits.session.relay import Relay
@@ -25,6 +27,7 @@ class Visible:
     links: list[Link]
     client_scanner: Scanner
     observation: Observation
+    mirroring: Mirroring | None
 
     @property
     def client_capabilities(self) -> dict[str, Any]:
@@ -71,6 +74,10 @@ class Visible:
     def consumer_count(self) -> int:
         """The client's consumers."""
         return self.relay.consumer_count if self.relay is not None else 0
+
+    def copies(self) -> Mapping[str, tuple[int, int]]:
+        """Copies of messages, by upstream: those that were handed to its link, and those that were dropped."""
+        return self.mirroring.outcomes() if self.mirroring is not None else {}
 
     def unacknowledged(self, link: Link) -> int:
         """Deliveries of a link that the client has not settled.

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from tests.testing.contracts.wrong import Wrong, assert_noticed, making, rules_of
-from trabbits.interfaces import IMessageRoutingStrategy, IRoutingStrategy
+from trabbits.interfaces import IMessageRoutingStrategy, IMirroringStrategy, IRoutingStrategy, Mirrored
 from trabbits.testing.contracts import PluginTestsMixIn, RoutingStrategyTestsMixIn
 
 case = making(RoutingStrategyTestsMixIn, headers=[{"tenant": "acme"}])
@@ -47,6 +47,31 @@ class WithoutSurrogates(Sound):
 class WithAWord(Sound):
     def route(self, exchange: str, routing_key: str) -> Any:
         return "old" if routing_key[0] == "a" else None
+
+
+@implementer(IMirroringStrategy)
+class SoundMirror(Sound):
+    def route(self, exchange: str, routing_key: str) -> Any:
+        return Mirrored("old", ["new"])
+
+
+class SilentMirror(Sound):
+    route = SoundMirror.route
+
+
+class MirrorToTheMoon(SoundMirror):
+    def route(self, exchange: str, routing_key: str) -> Any:
+        return Mirrored(None, ["new", "moon"])
+
+
+class MirrorFromTheMoon(SoundMirror):
+    def route(self, exchange: str, routing_key: str) -> Any:
+        return Mirrored("moon", ["new"])
+
+
+class MirrorOfNoSize(SoundMirror):
+    def route(self, exchange: str, routing_key: str) -> Any:
+        return Mirrored("old", ["new"], -1)
 
 
 class Turns(Sound):
@@ -106,6 +131,10 @@ MESSAGES = "test_answers_for_messages_name_upstreams"
 WRONG = [
     Wrong(ANSWERS, "answered 'moon', which is none of ['old', 'new']", case(ToTheMoon)),
     Wrong(ANSWERS, "neither a name nor None", case(Later)),
+    Wrong(ANSWERS, "does not provide IMirroringStrategy", case(SilentMirror)),
+    Wrong(ANSWERS, "wants copies at ['moon']", case(MirrorToTheMoon)),
+    Wrong(ANSWERS, "answered 'moon'", case(MirrorFromTheMoon)),
+    Wrong(ANSWERS, "of at most -1 octets", case(MirrorOfNoSize)),
     Wrong("test_the_same_key_gets_the_same_answer", " now", case(Turns)),
     Wrong("test_routing_does_not_block", "it must not block", case(Sleepy)),
     Wrong("test_reading_headers_is_declared", "does not provide IMessageRoutingStrategy", case(Silent)),
@@ -139,7 +168,7 @@ def test_every_rule_has_something_that_breaks_it() -> None:
     assert {wrong.rule for wrong in WRONG} == rules_of(RoutingStrategyTestsMixIn, PluginTestsMixIn)
 
 
-@pytest.mark.parametrize("plugin", [Sound, SoundReader])
+@pytest.mark.parametrize("plugin", [Sound, SoundReader, SoundMirror])
 @pytest.mark.parametrize("rule", sorted(rules_of(RoutingStrategyTestsMixIn, PluginTestsMixIn)))
 def test_what_is_right_passes(rule: str, plugin: Any) -> None:
     getattr(case(plugin)(), rule)()

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 
 from zope.interface.interface import InterfaceClass
 
-from trabbits.interfaces import IMessageRoutingStrategy, IRoutingStrategy
+from trabbits.interfaces import IMessageRoutingStrategy, IMirroringStrategy, IRoutingStrategy, Mirrored
 from trabbits.testing.contracts.plugin import PluginTestsMixIn
 from trabbits.testing.contracts.rules import ODD_TEXTS, ODD_VALUES, OpenMapping, require, require_prompt
 
@@ -23,7 +23,7 @@ ORDER: Final = ("orders", "order.created")
 
 
 class RoutingStrategyTestsMixIn(PluginTestsMixIn):
-    """For what provides `IRoutingStrategy`, `IMessageRoutingStrategy` included.
+    """For what provides `IRoutingStrategy`, those that read headers or mirror included.
 
     Which headers a strategy reads is found out by handing it some; `keys` and `headers` are what it should be asked
     besides.  Strategies that answer with text that is not in `upstreams`, with a Deferred or with anything else fail.
@@ -36,10 +36,10 @@ class RoutingStrategyTestsMixIn(PluginTestsMixIn):
     headers: Sequence[Mapping[str, Any]] = ()
 
     def test_answers_name_upstreams(self) -> None:
-        """The answer for any exchange and key is the name of an upstream or None, and nothing raises."""
+        """The answer for any exchange and key is an upstream's name, None, or `Mirrored` of such; nothing raises."""
         strategy = self.make_plugin(self.make_reactor())
         for exchange, key in self._all_keys():
-            self._require_upstream(strategy.route(exchange, key), f"route({exchange!r}, {key!r})")
+            self._require_upstream(strategy, strategy.route(exchange, key), f"route({exchange!r}, {key!r})")
 
     def test_the_same_key_gets_the_same_answer(self) -> None:
         """trabbits asks once for each session and remembers: whatever was asked in between, the answer stays."""
@@ -69,7 +69,7 @@ class RoutingStrategyTestsMixIn(PluginTestsMixIn):
         for strategy in self._readers_of_headers():
             for headers, (exchange, key) in product(self._all_headers(strategy), (("", ""), ORDER, *self.keys)):
                 answer = strategy.route_message(exchange, key, OpenMapping(headers))
-                self._require_upstream(answer, f"route_message({exchange!r}, {key!r}, {_shown(headers)})")
+                self._require_upstream(strategy, answer, f"route_message({exchange!r}, {key!r}, {_shown(headers)})")
 
     def test_headers_are_left_alone(self) -> None:
         """They are the message's, and others read them, too."""
@@ -124,7 +124,16 @@ class RoutingStrategyTestsMixIn(PluginTestsMixIn):
         if IMessageRoutingStrategy.providedBy(strategy):
             yield strategy
 
-    def _require_upstream(self, answer: object, call: str) -> None:
+    def _require_upstream(self, strategy: object, answer: object, call: str) -> None:
+        if isinstance(answer, Mirrored):
+            said = IMirroringStrategy.providedBy(strategy)
+            require(said, f"{call} answered with copies, but it does not provide IMirroringStrategy")
+            strangers = [name for name in answer.copies if name not in self.upstreams]
+            require(not strangers, f"{call} wants copies at {strangers}, which are none of {list(self.upstreams)}")
+            size: object = answer.max_size
+            sized = isinstance(size, int) and size >= 0
+            require(sized, f"{call} copies bodies of at most {size!r:.100} octets")
+            answer = answer.upstream
         if answer is None:
             return
         require(isinstance(answer, str), f"{call} answered {answer!r:.200}, neither a name nor None")
