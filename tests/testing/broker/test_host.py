@@ -166,6 +166,19 @@ def test_a_fault_at_a_frame(act: Any, answers: list[str], size: int) -> None:
     ]
 
 
+def test_a_client_can_be_refused_before_a_word_is_said() -> None:
+    class Refusing(Faults):
+        def connected(self, connection: BrokerConnection) -> None:
+            connection.drop()
+
+    broker = Broker(faults=Refusing())
+    client = Peer(broker, open=False)
+    assert client.connection.closing and client.woken == 1
+    client.send_octets(PROTOCOL_HEADER)
+    assert client.take() == b""
+    assert not broker.connections and broker.next_timer() is None
+
+
 def test_without_faults_frames_are_not_shown_to_anybody() -> None:
     class Deaf(Fault):
         watches_frames = False

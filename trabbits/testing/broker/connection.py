@@ -86,7 +86,6 @@ class BrokerConnection:
         self._drain = Drain()
         self._heartbeats: Heartbeats | None = None
         self._deadline = broker.timers.at(broker.clock() + broker.limits.handshake, self.drop)
-        broker.faults.connected(self)
 
     @property
     def opened(self) -> bool:
