@@ -12,11 +12,15 @@ Example::
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import pytest
 
 from trabbits.testing.trabbits_process import Config, TrabbitsProcess
+
+#: The checkout, for tests that start something in it.
+ROOT = Path(__file__).resolve().parent.parent
 
 
 class ProxyFactory(Protocol):

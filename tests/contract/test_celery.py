@@ -16,6 +16,7 @@ import celery
 import pytest
 
 from tests.contract.target import Target
+from tests.proxy import ROOT
 from trabbits.testing.raw_client import eventually
 
 RESULT_WITHIN = 15
@@ -31,7 +32,7 @@ def worker(url: str) -> Iterator[Path]:
             process = subprocess.Popen(
                 [*command, "-P", "solo", "-l", "info"],
                 env={**os.environ, "CONTRACT_BROKER": url, "C_FORCE_ROOT": "1"},
-                cwd=Path(__file__).resolve().parents[2],
+                cwd=ROOT,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
             )

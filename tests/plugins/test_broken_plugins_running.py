@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.proxy import ProxyFactory
+from tests.proxy import ROOT, ProxyFactory
 
-ROOT = Path(__file__).resolve().parents[2]
 UPSTREAMS = {"upstreams": [{"name": "a", "address": "localhost:1"}]}
 
 

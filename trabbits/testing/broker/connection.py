@@ -329,6 +329,8 @@ class BrokerConnection:
 
     def _release(self) -> None:
         """Let go of all channels and of the queues that are this connection's own."""
+        # What one channel gives back must not go to the next one.
+        self.taking = False
         if self._heartbeats is not None:
             self._heartbeats.stop()
         channels, self.channels = self.channels, {}
