@@ -245,6 +245,30 @@ def test_frames_from_the_client_are_delayed_and_stay_in_order() -> None:
     assert (client.stored, client.hears()) == (2, ["Basic.Ack", "Queue.DeclareOk"])
 
 
+def test_what_is_sent_later_does_not_overtake() -> None:
+    client = opened()
+    client.faults.strike(Delay(from_client=2))
+    client.say(publish(1, "q", b"first", exchange=""))
+    client.faults.strike(Delay())
+    client.say(publish(1, "q", b"second", exchange=""))
+    client.wait(2)
+    assert [entry.message.body for entry in client.broker.vhost().queues["q"].ready] == [b"first", b"second"]
+
+
+def test_only_the_channel_of_the_frame_is_closed() -> None:
+    client = opened()
+    client.faults.plan(CloseChannel(404, "gone"), from_client(method="basic.qos"))
+    client.say(on(2, Channel.Open(), Basic.Qos()), on(1, Basic.Qos()))
+    assert client.hears() == ["Channel.OpenOk", "Channel.Close 404 NOT_FOUND - gone", "Basic.QosOk"]
+
+
+def test_a_channel_that_is_not_open_cannot_be_closed() -> None:
+    client = Client()
+    client.faults.plan(CloseChannel(), from_client(method="connection.tune-ok"))
+    client.faults.plan(CloseChannel(), from_client(method="channel.open"))
+    assert client.say(*HANDSHAKE).hears() == WELCOME
+
+
 def test_frames_to_the_client_are_delayed_also_the_last_one() -> None:
     client = opened()
     client.faults.strike(Delay(to_client=2))

@@ -144,8 +144,8 @@ class Line:
         self._in.hurry()
         self._out.hurry()
 
-    def _happen(self, fault: Fault, frame: bytes) -> bool:
-        """Let it happen, at this frame if there is one; whether a frame of the client's is lost by that."""
+    def _happen(self, fault: Fault, frame: bytes) -> None:
+        """Let it happen, at this frame if there is one."""
         match fault:
             case Drop():
                 self.drop()
@@ -159,11 +159,8 @@ class Line:
                 self._out.clear()
             case Delay():
                 self._in.delay, self._out.delay = fault.from_client, fault.to_client
-                return False
             case SlowReading():
                 self._rate = fault.octets_per_second
-                return False
-        return True
 
     def _close_channel(self, fault: CloseChannel, frame: bytes) -> None:
         connection = self._connection
@@ -189,15 +186,14 @@ class Line:
         """Send octets on their way, and let happen what is planned for one of their frames."""
         together: list[bytes] = []
         for piece, moments in self._frames[side].cut(octets, side):
-            lost = False
             for fault in [fault for moment in moments for fault in self._faults.due(moment, self)]:
                 way.send(b"".join(together))
                 together.clear()
-                lost |= self._happen(fault, piece)
+                self._happen(fault, piece)
                 if self.broken or self._half_open:
                     return
-            if not lost or side is Side.BROKER:
-                together.append(piece)
+            # Where a channel or the connection is closed, the broker takes no notice of what still comes on it.
+            together.append(piece)
         way.send(b"".join(together))
 
     def _leave(self, octets: bytes) -> None:
