@@ -34,7 +34,7 @@ class CloseConnection:
 
 @frozen
 class CloseChannel:
-    """channel.close on the channel of the moment's frame, if that is open; without one, or on channel 0, on all that are.
+    """channel.close on the channel of the moment's frame, if it is open; without one, or on channel 0, on all that are.
 
     The frame of the moment is not carried out if it came from the client.  `text` is without the code's name.
     """
