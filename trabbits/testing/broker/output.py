@@ -1,0 +1,23 @@
+"""What is to be sent to one client.
+
+Lives here: `Output`.  Must not know: what is in it, who sends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class Output(list[bytes]):
+    """Pieces of octets in order.  `clear` says that they were sent, or are in better hands; more may come by that."""
+
+    __slots__ = ("_cleared",)
+
+    def __init__(self, cleared: Callable[[], None]) -> None:
+        super().__init__()
+        self._cleared = cleared
+
+    def clear(self) -> None:
+        if self:
+            super().clear()
+            self._cleared()
