@@ -62,12 +62,15 @@ class Client:
 
     role = ""
 
-    def __init__(self, subject: Subject, ledger: Ledger, exchange: str, address: tuple[str, int], reactor: Any) -> None:
+    def __init__(
+        self, subject: Subject, ledger: Ledger, exchange: str, user: str, address: tuple[str, int], reactor: Any
+    ) -> None:
         self.subject = subject
         self.ledger = ledger
         self.exchange = exchange
         self.queue = f"{exchange}.{subject.name}"
         self.begun: Deferred[None] = Deferred()
+        self._user = user
         self._address = address
         self._reactor = reactor
         self._connection: AmqpConnection | None = None
@@ -111,7 +114,7 @@ class Client:
         }
         while not self._stopping:
             try:
-                connection = await connect(self._address, "guest", "guest", properties, self._reactor)
+                connection = await connect(self._address, self._user, properties, self._reactor)
                 self._connection = connection
                 await self.work(connection)
                 if not self.begun.called:

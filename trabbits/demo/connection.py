@@ -70,13 +70,13 @@ class AmqpConnection(TwistedProtocol):
     for now, `over` that the connection has ended.
     """
 
-    def __init__(self, user: str, password: str, properties: Mapping[str, Any], reactor: Any) -> None:
+    def __init__(self, user: str, properties: Mapping[str, Any], reactor: Any) -> None:
         self.opened: Deferred[AmqpConnection] = Deferred(lambda _: self._end(Ended("given up")))
         self.blocked = False
         self.over = False
         self.listener: Listener | None = None
         self._reactor = reactor
-        self._response = f"\0{user}\0{password}"
+        self._response = f"\0{user}\0{user}"
         self._properties = {
             **properties,
             "capabilities": {
@@ -199,7 +199,7 @@ class AmqpConnection(TwistedProtocol):
         if self.listener is None:
             return
         if isinstance(method, commands.Basic.Deliver):
-            self.listener.delivered(method.delivery_tag, body)
+            self.listener.delivered(int(method.delivery_tag or 0), body)
         else:
             self.listener.returned(body)
 
@@ -281,10 +281,13 @@ class AmqpConnection(TwistedProtocol):
 
 
 def connect(
-    address: tuple[str, int], user: str, password: str, properties: Mapping[str, Any], reactor: Any
+    address: tuple[str, int], user: str, properties: Mapping[str, Any], reactor: Any
 ) -> Deferred[AmqpConnection]:
-    """A connection with an open channel; fails with `Ended`, or with what kept TCP from connecting."""
+    """A connection with an open channel, of a user whose password is its name.
+
+    Fails with `Ended`, or with what kept TCP from connecting.
+    """
     endpoint = HostnameEndpoint(reactor, *address, timeout=OPEN_TIMEOUT)
-    protocol = AmqpConnection(user, password, properties, reactor)
+    protocol = AmqpConnection(user, properties, reactor)
     connected: Deferred[AmqpConnection] = connectProtocol(endpoint, protocol)
     return connected.addCallback(lambda connection: connection.opened)

@@ -32,11 +32,11 @@ _STEP: Final = 0.02
 class Application:
     """One application: a publisher and a consumer, and the ledger of its messages."""
 
-    def __init__(self, subject: Subject, exchange: str, address: tuple[str, int], reactor: Any) -> None:
+    def __init__(self, subject: Subject, exchange: str, user: str, address: tuple[str, int], reactor: Any) -> None:
         self.subject = subject
         self.ledger = Ledger(subject.name, reactor.seconds)
-        self.consumer = Consumer(subject, self.ledger, exchange, address, reactor)
-        self.publisher = Publisher(subject, self.ledger, exchange, address, reactor)
+        self.consumer = Consumer(subject, self.ledger, exchange, user, address, reactor)
+        self.publisher = Publisher(subject, self.ledger, exchange, user, address, reactor)
 
     async def start(self) -> None:
         """Consume, and then publish: nothing is published that has no queue."""
@@ -53,11 +53,16 @@ class TrafficService(Service):
         self.applications: list[Application] = []
         self._reactor = reactor
 
-    def begin(self, address: tuple[str, int]) -> Deferred[Any]:
-        """Connect to the proxy at `address`; fires when all work, or fails with what kept one from that."""
+    def begin(self, address: tuple[str, int], user: str | None) -> Deferred[Any]:
+        """Connect to the proxy at `address` as `user`, None for each application as its own.
+
+        Fires when all work, or fails with what kept one from that.
+        """
         # What another demo leaves on a real broker is none of ours.
         exchange = f"trabbits.demo-{secrets.token_hex(2)}"
-        self.applications = [Application(subject, exchange, address, self._reactor) for subject in SUBJECTS]
+        self.applications = [
+            Application(subject, exchange, user or subject.name, address, self._reactor) for subject in SUBJECTS
+        ]
         starting = [Deferred.fromCoroutine(application.start()) for application in self.applications]
         return gatherResults(starting, consumeErrors=True)
 

@@ -19,11 +19,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from trabbits.demo import configuration
-from trabbits.demo.brokers import BrokersService
+from trabbits.demo.brokers import GUEST, BrokersService
 from trabbits.demo.connection import Ended, connect
 from trabbits.demo.picture import Meter, Picture
 from trabbits.demo.routes import Routes
-from trabbits.demo.traffic import TrafficService
+from trabbits.demo.traffic import SUBJECTS, TrafficService
 from trabbits.log_ids import LogId
 from trabbits.logs import EventLog
 from trabbits.service import Options, ProxyService, make_service, read_config
@@ -59,7 +59,7 @@ class DemoOptions:
 
 def make_demo(options: DemoOptions, reactor: Any) -> DemoService:
     """The whole demo, not started but for its brokers, which listen."""
-    brokers = BrokersService(options.upstreams, reactor)
+    brokers = BrokersService(options.upstreams, (subject.name for subject in SUBJECTS), reactor)
     config = configuration.write(options.folder, brokers.addresses)
     proxy_options = Options(
         config=str(config),
@@ -136,16 +136,15 @@ class DemoService(MultiService):
     async def _come_through(self) -> None:
         """Connect as a client does: that shows whether both brokers can be reached, and which one cannot."""
         try:
-            connection = await connect(
-                self.address, "guest", "guest", {"connection_name": "trabbits demo"}, self._reactor
-            )
+            connection = await connect(self.address, GUEST, {"connection_name": "trabbits demo"}, self._reactor)
         except Ended as ended:
             if self.options.traffic or ended.code not in _PERSONAL:
                 raise
         else:
             await connection.close()
         if self.options.traffic:
-            await self._traffic.begin(self.address)
+            # Brokers of the user's do not know the applications.
+            await self._traffic.begin(self.address, GUEST if self.options.upstreams else None)
 
     def _begun(self, _: object) -> None:
         if not self.running:
