@@ -87,6 +87,8 @@ def _check_consumer(channel: Channel, queue: Queue, arguments: Table, *, exclusi
     priority = arguments.get("x-priority")
     if priority is not None and priority.kind not in INTEGERS:
         raise failed(f"invalid arg 'x-priority' for {text}: \"expected integer, got {priority.kind}\"")
+    if queue.settings.quorum and channel.global_prefetch:
+        raise Refused(c.NOT_IMPLEMENTED, f"{text} does not support global qos")
     if any(other.exclusive for other in queue.consumers) or (exclusive and queue.consumers):
         raise Refused(c.ACCESS_REFUSED, f"{text} in exclusive use")
     if exclusive and queue.settings.single_active:

@@ -211,11 +211,9 @@ class BrokerConnection:
             self.output.append(empty_method(0, c.CONNECTION_CLOSE_OK))
         elif fields.index == c.CONNECTION_UPDATE_SECRET:
             self.send(empty_method(0, c.CONNECTION_UPDATE_SECRET_OK))
-        elif fields.index >> 16 == c.CONNECTION_CLOSE >> 16:
+        else:
             text = "unexpected method in connection state running"
             raise Refused(c.CHANNEL_ERROR, text, fields.index >> 16, fields.index & 0xFFFF)
-        else:
-            raise Refused(c.COMMAND_INVALID, "unimplemented method", fields.index >> 16, fields.index & 0xFFFF)
 
     def channel_method(self, number: int, channel: Channel | None, frame: bytes) -> None:
         """A method on another channel that is not one of the common ones."""
@@ -344,10 +342,10 @@ class BrokerConnection:
             for queue in [queue for queue in vhost.queues.values() if queue.owner is self]:
                 vhost.delete_queue(queue)
 
-    def _sent(self) -> None:
+    def _sent(self, alone: bytes) -> None:
         """The output was taken."""
         self._waiting_octets = 0
-        if self._heartbeats is not None:
+        if self._heartbeats is not None and alone is not c.HEARTBEAT_FRAME:
             self._heartbeats.said = True
         if not self.taking and self._writable:
             self._resume()

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from trabbits.testing.broker.errors import Refused, default_exchange, failed, locked, not_found, reserved, resource
+from trabbits.testing.broker.errors import Refused, default_exchange, failed, not_found, reserved, resource
 from trabbits.testing.broker.exchanges import MATCHES, TYPES, Binding, Exchange
 from trabbits.testing.broker.fields import Fields
 from trabbits.testing.broker.queue import Queue
 from trabbits.testing.broker.queue_arguments import check_equivalence, check_field
+from trabbits.testing.broker.queue_methods import find_queue
 from trabbits.testing.broker.tables import Table
 from trabbits.wire import constants as c
 
@@ -94,7 +95,7 @@ def delete_exchange(channel: Channel, fields: Fields) -> None:
 def bind_exchange(channel: Channel, fields: Fields) -> None:
     """Messages go from one exchange to another."""
     source, destination = _exchange_ends(channel, fields)
-    channel.vhost.bind(source, _binding(destination, fields, fields.text("routing_key")))
+    _bind(channel, fields, source, destination, fields.text("routing_key"))
     if not fields.flag("nowait"):
         channel.reply(c.EXCHANGE_BIND_OK)
 
@@ -102,41 +103,40 @@ def bind_exchange(channel: Channel, fields: Fields) -> None:
 def unbind_exchange(channel: Channel, fields: Fields) -> None:
     """Take such a binding away; one that is not there is no mistake."""
     source, destination = _exchange_ends(channel, fields)
-    channel.vhost.unbind(source, _binding(destination, fields, fields.text("routing_key")))
+    _unbind(channel, fields, source, destination, fields.text("routing_key"))
     if not fields.flag("nowait"):
         channel.reply(c.EXCHANGE_UNBIND_OK)
 
 
 def bind_queue(channel: Channel, fields: Fields) -> None:
     """Messages go from an exchange to a queue."""
-    source, queue, key = _queue_ends(channel, fields)
-    channel.vhost.bind(source, _binding(queue, fields, key))
+    source, name, key = _queue_ends(channel, fields)
+    queue = find_queue(channel, name) if source in channel.vhost.exchanges else None
+    _bind(channel, fields, source, queue, key)
     if not fields.flag("nowait"):
         channel.reply(c.QUEUE_BIND_OK)
 
 
 def unbind_queue(channel: Channel, fields: Fields) -> None:
     """Take such a binding away; one that is not there is no mistake."""
-    source, queue, key = _queue_ends(channel, fields)
-    channel.vhost.unbind(source, _binding(queue, fields, key))
+    source, name, key = _queue_ends(channel, fields)
+    queue = find_queue(channel, name) if name in channel.vhost.queues else None
+    _unbind(channel, fields, source, queue, key)
     channel.reply(c.QUEUE_UNBIND_OK)
 
 
-def _exchange_ends(channel: Channel, fields: Fields) -> tuple[Exchange, Exchange]:
+def _exchange_ends(channel: Channel, fields: Fields) -> tuple[str, Exchange | None]:
+    """The name of the source, and the destination if it is there."""
     source, destination = fields.name("source"), fields.name("destination")
     channel.check("write", "exchange", destination)
     _no_default(destination)
     _no_default(source)
     channel.check("read", "exchange", source)
-    vhost = channel.vhost
-    for name in (source, destination):
-        if name not in vhost.exchanges:
-            raise not_found("exchange", name, vhost.name)
-    return vhost.exchanges[source], vhost.exchanges[destination]
+    return source, channel.vhost.exchanges.get(destination)
 
 
-def _queue_ends(channel: Channel, fields: Fields) -> tuple[Exchange, Queue, str]:
-    """The exchange, the queue and the routing key; without both names the key is the queue's name as well."""
+def _queue_ends(channel: Channel, fields: Fields) -> tuple[str, str, str]:
+    """The names of exchange and queue, and the routing key; without any name the key is the queue's name as well."""
     source, name, key = fields.name("exchange"), fields.name("queue"), fields.text("routing_key")
     if not name:
         name = channel.last_queue
@@ -146,24 +146,32 @@ def _queue_ends(channel: Channel, fields: Fields) -> tuple[Exchange, Queue, str]
     channel.check("write", "queue", name)
     _no_default(source)
     channel.check("read", "exchange", source)
-    vhost = channel.vhost
-    queue = vhost.queues.get(name)
-    if source not in vhost.exchanges:
-        raise not_found("exchange", source, vhost.name)
-    if queue is None:
-        raise not_found("queue", name, vhost.name)
-    if queue.owner not in (None, channel.connection):
-        raise locked(name, vhost.name)
-    return vhost.exchanges[source], queue, key
+    return source, name, key
+
+
+def _bind(channel: Channel, fields: Fields, source: str, destination: Queue | Exchange | None, key: str) -> None:
+    exchange = channel.vhost.exchanges.get(source)
+    if exchange is None:
+        raise not_found("exchange", source, channel.vhost.name)
+    if destination is None:
+        raise not_found("exchange", fields.name("destination"), channel.vhost.name)
+    channel.vhost.bind(exchange, _binding(destination, fields, key))
+
+
+def _unbind(channel: Channel, fields: Fields, source: str, destination: Queue | Exchange | None, key: str) -> None:
+    exchange = channel.vhost.exchanges.get(source)
+    if exchange is not None and destination is not None:
+        channel.vhost.unbind(exchange, Binding(destination, key, fields.octets("arguments")))
 
 
 def _binding(destination: Queue | Exchange, fields: Fields, key: str) -> Binding:
     arguments = fields.table("arguments")
     match = arguments.get("x-match")
+    if match is not None and match.kind != "longstr":
+        raise failed(f"Invalid x-match field type {match.kind} (value {match.value}); expected longstr")
     if match is not None and match.value not in MATCHES:
-        kind, value = match
-        text = f'Invalid x-match field value {{{kind},<<"{value}">>}}; expected all or any'
-        raise failed(text)
+        wanted = "all, any, all-with-x, or any-with-x"
+        raise failed(f'Invalid x-match field value <<"{match.value}">>; expected {wanted}')
     return Binding(destination, key, fields.octets("arguments"), arguments)
 
 

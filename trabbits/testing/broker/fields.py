@@ -10,7 +10,7 @@ from typing import Any
 from trabbits.testing.broker.errors import Refused, undecodable
 from trabbits.testing.broker.tables import Table, read_table
 from trabbits.wire.arguments import Arguments
-from trabbits.wire.constants import NOT_IMPLEMENTED
+from trabbits.wire.constants import FRAME_ERROR, NOT_IMPLEMENTED
 from trabbits.wire.errors import Violation
 from trabbits.wire.methods import METHODS
 
@@ -61,6 +61,13 @@ class Fields:
             raise undecodable(self.index, self._values[name]) from None
 
 
+def _text(octets: bytes, strict: bool) -> str:
+    try:
+        return octets.decode("utf-8", "strict" if strict else "surrogateescape")
+    except UnicodeDecodeError:
+        raise Refused(FRAME_ERROR, "Malformed UTF-8 in shortstr") from None
+
+
 def _read(arguments: Arguments, fields: tuple[tuple[str, str], ...], *, strict: bool) -> dict[str, Any]:
     values: dict[str, Any] = {}
     bits = count = 0
@@ -74,8 +81,7 @@ def _read(arguments: Arguments, fields: tuple[tuple[str, str], ...], *, strict: 
         count = 0
         match kind:
             case "shortstr":
-                octets = arguments.utf8(name) if strict and name != "reply_text" else arguments.short_string(name)
-                values[name] = octets.decode("utf-8", "surrogateescape")
+                values[name] = _text(arguments.short_string(name), strict and name != "reply_text")
             case "octet":
                 values[name] = arguments.octet(name)
             case "short":

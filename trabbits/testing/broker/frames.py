@@ -51,7 +51,7 @@ class FrameReader:
         self._parts: list[bytes] = []
         self._have = 0
         #: Octets that must be there before it is worth looking.
-        self._want = 8
+        self._want = 7
         self._at = 0
         self._number = 0
 
@@ -60,7 +60,7 @@ class FrameReader:
         rest = b"".join(self._parts)
         self._parts.clear()
         self._have = 0
-        self._want = 8
+        self._want = 7
         return rest
 
     def feed(self, octets: bytes) -> None:
@@ -92,10 +92,10 @@ class FrameReader:
         pos = self._at
         end = len(data)
         room = self.room
-        self._want = 8
+        self._want = 7
         while not self.held:
             if end - pos < 11:
-                if end - pos < 8:
+                if end - pos < 7:
                     break
                 kind, number, size = _HEAD(data, pos)
                 index = 0
@@ -186,7 +186,7 @@ class FrameReader:
         elif kind != c.FRAME_METHOD:
             raise Refused(c.UNEXPECTED_FRAME, "expected method frame, got non method frame instead")
         elif len(payload) < 4:
-            raise undecodable(0, payload)
+            raise frame_error(kind, payload, "unknown_frame")
         elif channel is not None and frame[7:11] == b"\x00\x3c\x00\x28":
             channel.content = _begin(frame, 0, len(frame))
         else:
@@ -243,5 +243,7 @@ def _begin(octets: bytes, start: int, after: int) -> Content:
 
 
 def _of_publish(refused: Refused) -> Refused:
+    if refused.code == c.INTERNAL_ERROR:
+        return refused
     refused.class_id, refused.method_id = _PUBLISH_IDS
     return refused

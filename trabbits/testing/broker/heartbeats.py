@@ -3,7 +3,8 @@
 Lives here: `Heartbeats`: one is sent when nothing else was, and a silent client is dropped.
 Must not know: frames but its own.
 
-Source: AMQP 0-9-1 section 4.2.7; https://www.rabbitmq.com/docs/heartbeats (two are sent in each interval).
+Source: AMQP 0-9-1 section 4.2.7; https://www.rabbitmq.com/docs/heartbeats: two are sent in each interval in which
+nothing else is.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from trabbits.wire.constants import HEARTBEAT_FRAME
 if TYPE_CHECKING:
     from trabbits.testing.broker.connection import BrokerConnection
 
-#: Half intervals of silence that are suffered: two intervals.
-_SUFFERED: Final = 4
+#: Half intervals of silence that are suffered: RabbitMQ notices after two to three intervals.
+_SUFFERED: Final = 5
 
 
 class Heartbeats:

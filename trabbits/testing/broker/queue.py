@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from heapq import merge
 from typing import TYPE_CHECKING
 
+from trabbits.testing.broker.delivery_count import counted_once_more
 from trabbits.testing.broker.message import Entry, Message
 from trabbits.testing.broker.queue_arguments import QueueSettings, read_settings
 from trabbits.testing.broker.tables import Table
@@ -105,6 +106,10 @@ class Queue:
         for entry in entries:
             del self.unacked[entry.position]
             entry.redelivered = True
+            if self.settings.quorum:
+                self._memory.used -= entry.message.size
+                entry.message = counted_once_more(entry.message)
+                self._memory.used += entry.message.size
             self.octets += len(entry.message.body)
         if not ready or entries[-1].position < ready[0].position:
             ready.extendleft(reversed(entries))

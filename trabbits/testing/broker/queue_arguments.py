@@ -33,6 +33,7 @@ class QueueSettings:
     dead_letter_exchange: str | None = None
     dead_letter_key: str | None = None
     single_active: bool = False
+    quorum: bool = False
 
 
 def read_settings(arguments: Table) -> QueueSettings:
@@ -55,6 +56,7 @@ def read_settings(arguments: Table) -> QueueSettings:
         dead_letter_exchange=given("x-dead-letter-exchange"),
         dead_letter_key=given("x-dead-letter-routing-key"),
         single_active=bool(given("x-single-active-consumer")),
+        quorum=given("x-queue-type") == "quorum",
     )
 
 

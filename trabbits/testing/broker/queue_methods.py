@@ -92,13 +92,10 @@ def _check_replicated(text: str, kind: str, *, durable: bool, exclusive: bool, a
     """What quorum queues cannot be; this broker has them in name only, and streams not at all."""
     if kind == "stream":
         raise Refused(NOT_IMPLEMENTED, f"{text}: the embedded broker has no streams")
-    for name, wrong, value in (
-        ("auto-delete", auto_delete, "true"),
-        ("exclusive", exclusive, "true"),
-        ("durable", not durable, "false"),
-    ):
-        if wrong:
-            raise failed(f"invalid property '{name}' for {text}: {value}")
+    wrong = {"auto-delete": auto_delete, "exclusive-owner": exclusive, "non-durable": not durable}
+    for name, is_so in wrong.items():
+        if is_so:
+            raise failed(f"invalid property '{name}' for {text}")
 
 
 def purge_queue(channel: Channel, fields: Fields) -> None:
@@ -114,17 +111,18 @@ def delete_queue(channel: Channel, fields: Fields) -> None:
     vhost = channel.vhost
     name = queue_name(channel, fields)
     channel.check("configure", "queue", name)
-    count = 0
-    if name in vhost.queues:
-        queue = find_queue(channel, name)
+    queue = find_queue(channel, name) if name in vhost.queues else None
+    if queue is not None:
         text = resource("queue", name, vhost.name)
         if fields.flag("if_unused") and queue.consumers:
             raise failed(f"{text} in use")
         if fields.flag("if_empty") and queue.ready:
             raise failed(f"{text} not empty")
-        count = vhost.delete_queue(queue)
+    # The reply comes before what consumers hear of it.
     if not fields.flag("nowait"):
-        channel.reply(c.QUEUE_DELETE_OK, count.to_bytes(4, "big"))
+        channel.reply(c.QUEUE_DELETE_OK, (len(queue.ready) if queue is not None else 0).to_bytes(4, "big"))
+    if queue is not None:
+        vhost.delete_queue(queue)
 
 
 def queue_name(channel: Channel, fields: Fields) -> str:

@@ -111,9 +111,8 @@ class VirtualHost:
         self.changed()
         queue.used()
 
-    def delete_queue(self, queue: Queue) -> int:
-        """Delete a queue and tell its consumers; how many messages were ready in it."""
-        count = len(queue.ready)
+    def delete_queue(self, queue: Queue) -> None:
+        """Delete a queue and tell its consumers."""
         del self.queues[queue.name]
         consumers = list(queue.consumers)
         queue.delete()
@@ -121,7 +120,6 @@ class VirtualHost:
             consumer.channel.cancelled(consumer)
         self._unbound(queue)
         self.changed()
-        return count
 
     def delete_if_unused(self, queue: Queue) -> None:
         """Delete an auto-delete queue whose last consumer is gone."""
