@@ -52,12 +52,13 @@ class Run:
     style: Style
 
 
-def svg(screen: str, title: str) -> str:
-    """The picture of a screen in a window with this title."""
-    lines = [list(runs) for runs in _lines(screen)]
+def svg(screen: str, title: str, columns: int) -> str:
+    """The picture of a screen of that many columns in a window with this title."""
+    lines = [_filled(list(runs), columns) for runs in _lines(screen)]
     while lines and not any(run.text.strip() or run.style.background for run in lines[-1]):
         lines.pop()
-    columns = max((run.column + len(run.text.rstrip()) for runs in lines for run in runs), default=0)
+    used = (run.column + len(run.text if run.style.background else run.text.rstrip()) for runs in lines for run in runs)
+    columns = max(used, default=0)
     width = columns * WIDTH + 2 * MARGIN
     height = len(lines) * HEIGHT + TITLE_HEIGHT + 2 * MARGIN
     parts = [
@@ -74,6 +75,13 @@ def svg(screen: str, title: str) -> str:
         for run in runs:
             parts += _drawn(run, top)
     return "\n".join([*parts, "</g>", "</svg>", ""])
+
+
+def _filled(runs: list[Run], columns: int) -> list[Run]:
+    """With the rest of a line that was erased in a background: tmux tells no such rest."""
+    if runs and (runs[-1].style.background or runs[-1].style.reversed):
+        runs[-1] = replace(runs[-1], text=runs[-1].text.ljust(columns - runs[-1].column))
+    return runs
 
 
 def _drawn(run: Run, top: float) -> Iterator[str]:

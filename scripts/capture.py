@@ -28,6 +28,7 @@ class Terminal:
     def __init__(self, folder: Path, name: str, command: str, width: int, height: int) -> None:
         self._socket = str(folder / name)
         self._folder = folder
+        self._width = width
         config = folder / "tmux.conf"
         config.write_text("set -g status off\nset -g default-terminal tmux-256color\nset -g remain-on-exit on\n")
         # The prompt is part of the picture.
@@ -53,7 +54,7 @@ class Terminal:
 
     def picture(self, title: str) -> str:
         """The screen as SVG, with its colours and the ends of its lines."""
-        return svg(self.screen("-e", "-N"), title)
+        return svg(self.screen("-e", "-N"), title, self._width)
 
     def wait(self, shows: Callable[[str], bool], what: str) -> str:
         """The screen once it shows that."""
@@ -111,7 +112,7 @@ def picture_console(folder: Path, pictures: Path) -> None:
         console.keys("p")
         console.wait(lambda screen: "Basic." in screen, "the console shows the protocol")
         time.sleep(2)
-        (pictures / "probe.svg").write_text(console.picture("trabbits manage clients, p"))
+        (pictures / "probe.svg").write_text(console.picture("trabbits manage clients, then p"))
     finally:
         console.close()
 
