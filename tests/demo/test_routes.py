@@ -13,7 +13,7 @@ class Sessions:
 
     def __init__(self) -> None:
         self.live: dict[str, Any] = {}
-        self.routes = Routes(lambda: self.live.values(), lambda: ("old", "new"))
+        self.routes = Routes(self.live.values, lambda: ("old", "new"))
         self.now = 0.0
 
     def open(self, id: str, **properties: str) -> Any:

@@ -92,6 +92,8 @@ class AmqpConnection(TwistedProtocol):
         self._content: tuple[Any, int] | None = None
         self._body: list[bytes] = []
         self._reason = Ended("the connection was lost")
+        #: What comes now is not looked at.
+        self._given_up = False
         self._waiting: list[Deferred[Ended]] = []
 
     # What an owner asks for
@@ -146,6 +148,8 @@ class AmqpConnection(TwistedProtocol):
         self._write(c.PROTOCOL_HEADER)
 
     def dataReceived(self, data: bytes) -> None:
+        if self._given_up:
+            return
         octets = self._buffer + data
         at = 0
         try:
@@ -177,7 +181,7 @@ class AmqpConnection(TwistedProtocol):
     def _received(self, kind: int, channel: int, octets: bytes) -> None:
         if octets[-1] != c.FRAME_END:
             raise Violation(c.FRAME_ERROR, "a frame without its end")
-        if self.over or kind == c.FRAME_HEARTBEAT:
+        if self._given_up or kind == c.FRAME_HEARTBEAT:
             return
         payload = octets[_HEAD.size : -1]
         if kind == c.FRAME_METHOD:
@@ -257,7 +261,8 @@ class AmqpConnection(TwistedProtocol):
         return Failure(self._reason)
 
     def _end(self, reason: Ended) -> None:
-        if not self.over:
+        if not self.over and not self._given_up:
+            self._given_up = True
             self._reason = reason
             self._abort()
 
