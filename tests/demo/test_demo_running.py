@@ -107,9 +107,11 @@ def test_without_traffic_a_client_of_the_users_is_alone(start_demo: Start) -> No
 def test_with_a_rabbitmq(start_demo: Start, rabbit_a: RabbitNode) -> None:
     """It takes the place of one embedded broker; nothing is lost, and nothing of the demo is left there."""
 
+    api = rabbit_a.management
+    assert api is not None
+
     def of_the_demo() -> list[str]:
-        exchanges = rabbit_a.management.call("GET", "exchanges", "/")
-        names = [item["name"] for item in [*rabbit_a.management.queues("/"), *exchanges]]
+        names = [item["name"] for item in [*api.queues("/"), *api.call("GET", "exchanges", "/")]]
         return [name for name in names if "trabbits.demo" in name]
 
     demo = start_demo(f"--upstream=old={rabbit_a.address}", "--seconds=3")

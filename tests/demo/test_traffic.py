@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from twisted.internet.task import deferLater
 from trabbits.demo.clients import Subject
 from trabbits.demo.connection import Ended, connect
 from trabbits.demo.traffic import Application, TrafficService
-from trabbits.testing.broker import Broker
+from trabbits.testing.broker import Broker, BrokerConnection
 from trabbits.testing.broker.server import BrokerServer
 
 SUBJECT = Subject("orders", ("created", "paid"), 500.0)
@@ -54,6 +55,18 @@ async def place() -> AsyncIterator[Place]:
     await place.server.stop()
 
 
+async def another(place: Place, count: int) -> None:
+    """So many messages more have been published."""
+    sent = place.ledger.sent
+    await until(lambda: place.ledger.sent >= sent + count)
+
+
+def connections(place: Place, name: str) -> list[BrokerConnection]:
+    """Those that are open and call themselves so."""
+    found = [each for each in place.server.broker.connections if each.opened]
+    return [each for each in found if each.client_properties["connection_name"].value == name]
+
+
 def start(application: Application) -> Deferred[None]:
     return Deferred.fromCoroutine(application.start())
 
@@ -63,17 +76,18 @@ async def test_connections_that_end_cost_no_message(place: Place) -> None:
     """Closed by the broker, dropped, the consumer's or the publisher's: in the end every message has come."""
     await start(place.application)
     broker = place.server.broker
-    for end in (lambda each: each.force_close("maintenance"), lambda each: each.drop()):
-        for name in ("orders publisher", "orders consumer"):
-            sent = place.ledger.sent
-            await until(lambda sent=sent: place.ledger.sent > sent + 20)
-            (connection,) = [
-                each for each in broker.connections if each.client_properties["connection_name"].value == name
-            ]
-            end(connection)
-            await until(lambda connection=connection: connection not in broker.connections)
-    sent = place.ledger.sent
-    await until(lambda: place.ledger.sent > sent + 20)
+    for name in ("orders publisher", "orders consumer"):
+        for closes in (True, False):
+            await another(place, 20)
+            # It may not be back from its last end yet.
+            await until(partial(connections, place, name))
+            (connection,) = connections(place, name)
+            if closes:
+                connection.force_close("maintenance")
+            else:
+                connection.drop()
+            place.server.factory.settle()
+    await another(place, 20)
     await place.traffic.stopService()
     assert place.ledger.settled
     assert place.ledger.received == place.ledger.sent

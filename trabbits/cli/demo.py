@@ -152,7 +152,7 @@ def _run(options: DemoOptions, seconds: float | None, begun: float) -> int:
             complain(f"{cannot_start(error)}{remedy}")
             return 1
         show = _Show(tree, log, seconds, begun, reactor)
-        tree.ready.addCallbacks(show.begin, show.fail)
+        tree.ready.addCallbacks(show.begin, show.fail).addErrback(show.gone)
         run_until_stopped(tree, reactor)
         return show.end()
 
@@ -177,8 +177,7 @@ class _Show:
         self._screen.write(first_words(self._tree, self._log, time.monotonic() - self._begun))
         self._looping = LoopingCall(self._look)
         self._looping.clock = self._reactor
-        # Who reads it has gone: there is nobody to show anything to.
-        self._looping.start(REFRESH if self._screen.live else LINE_EVERY, now=self._screen.live).addErrback(self._gone)
+        self._looping.start(REFRESH if self._screen.live else LINE_EVERY, now=self._screen.live).addErrback(self.gone)
         self._reactor.addSystemEventTrigger("before", "shutdown", self._stop)
         if self._seconds is not None:
             self._reactor.callLater(self._seconds, self._end_by_itself)
@@ -189,14 +188,24 @@ class _Show:
         complain(failure.getErrorMessage())
         self._reactor.stop()
 
+    def gone(self, failure: Failure) -> None:
+        """Nobody reads what is shown: there is nobody to go on for."""
+        if not failure.check(OSError):
+            self._failed = True
+            complain(f"internal error: {failure.getErrorMessage()}")
+        self._end_by_itself()
+
     def end(self) -> int:
         """The last words and the exit status, when everything has stopped."""
-        if self._looping is None:
+        if self._failed or self._looping is None:
             return 1 if self._failed else 0
         picture = self._tree.picture(last=True)
-        if self._screen.live:
-            self._screen.draw(report(picture, width()))
-        self._screen.write(last_words(picture))
+        try:
+            if self._screen.live:
+                self._screen.draw(report(picture, width()))
+            self._screen.write(last_words(picture))
+        except OSError:
+            pass  # nobody reads them
         return 1 if picture.total.lost else 0
 
     def _look(self) -> None:
@@ -209,10 +218,6 @@ class _Show:
     def _stop(self) -> None:
         if self._looping.running:
             self._looping.stop()
-
-    def _gone(self, failure: Failure) -> None:
-        failure.trap(OSError)
-        self._end_by_itself()
 
     def _end_by_itself(self) -> None:
         if self._reactor.running:
