@@ -38,7 +38,7 @@ class EmbeddedNode:
     def __init__(self, name: str) -> None:
         self.name = name
         self.port = 0
-        self._reactor: Any = EPollReactor()  # type: ignore[no-untyped-call]  # Twisted's
+        self._reactor: Any = EPollReactor()
         self.broker = Broker(name, clock=self._reactor.seconds)
         self.management = EmbeddedManagement(self)
         self._server = BrokerServer(self.broker, self._reactor)

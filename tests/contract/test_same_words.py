@@ -13,9 +13,19 @@ from typing import Any
 import pytest
 from pamqp import base, commands
 
-from tests.clients import BODY, CAPABILITIES, HEADER, Closed, RawClient, content_header, encode_methods, raw_frame
+from tests.clients import (
+    BODY,
+    CAPABILITIES,
+    HEADER,
+    METHOD,
+    Closed,
+    RawClient,
+    content_header,
+    encode_methods,
+    raw_frame,
+)
 from tests.contract.embedded import EmbeddedNode
-from tests.contract.target import HOST, Address
+from tests.contract.target import HOST, Address, Node
 from trabbits.testing.rabbitmq import RabbitNode
 from trabbits.wire.encode import method_frame
 from trabbits.wire.methods import METHODS
@@ -53,14 +63,14 @@ def carrying(table: dict[str, Any]) -> bytes:
     return b"\x20\x00" + frame[15:-1]
 
 
-def named(queue: str) -> Q.Declare:
+def named(queue: str) -> commands.Queue.Declare:
     """A declare of a name that pamqp would not let pass."""
     method = Q.Declare()
     method.queue = queue
     return method
 
 
-def declared(**arguments: Any) -> Q.Declare:
+def declared(**arguments: Any) -> commands.Queue.Declare:
     return Q.Declare(queue="q", arguments={name.replace("_", "-"): value for name, value in arguments.items()})
 
 
@@ -242,7 +252,7 @@ PROGRAMS: dict[str, Sequence[Step]] = {
     "requeue": [Q_DECLARE, publish("q", body=b"1"), publish("q", body=b"2"), GET, B.Reject(1, requeue=True), GET],
     "recover": [Q_DECLARE, MESSAGE, GET, B.Recover(requeue=True), GET],
     "recover without requeue": [B.Recover(requeue=False)],
-    "recover asynchronously": [B.RecoverAsync(requeue=True), B.Qos()],
+    "recover asynchronously": [raw_frame(METHOD, 1, b"\0\x3c\0\x64\x01"), B.Qos()],
     "qos by size": [B.Qos(prefetch_size=1)],
     # transactions, modes, the channel itself
     "commit nothing": [X.Commit()],
@@ -354,7 +364,7 @@ def _next(client: RawClient, lines: list[str]) -> base.Frame:
 @pytest.fixture(scope="module")
 def places(rabbit_a: RabbitNode, embedded_pair: tuple[EmbeddedNode, EmbeddedNode]) -> Iterator[list[Address]]:
     """Both brokers, each with a virtual host of this module's."""
-    nodes = [rabbit_a, embedded_pair[0]]
+    nodes: list[Node] = [rabbit_a, embedded_pair[0]]
     for node in nodes:
         assert node.management is not None
         node.management.add_vhost(VHOST)
