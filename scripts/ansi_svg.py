@@ -92,7 +92,9 @@ def _drawn(run: Run, top: float) -> Iterator[str]:
     x = MARGIN + run.column * WIDTH
     if background is not None:
         width = len(run.text) * WIDTH
-        yield f'<rect x="{x:.1f}" y="{top}" width="{width:.1f}" height="{HEIGHT}" fill="{background}" shape-rendering="crispEdges"/>'
+        # Without gaps between neighbours.
+        place = f'x="{x:.1f}" y="{top}" width="{width:.1f}" height="{HEIGHT}"'
+        yield f'<rect {place} fill="{background}" shape-rendering="crispEdges"/>'
     attributes = ' font-weight="bold"' if style.bold else ""
     attributes += ' opacity="0.65"' if style.dim else ""
     attributes += ' text-decoration="underline"' if style.underlined else ""
