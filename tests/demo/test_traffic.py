@@ -13,10 +13,10 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from trabbits.demo.clients import Subject
+from trabbits.demo.clients import PAUSE, Subject
 from trabbits.demo.connection import Ended, connect
 from trabbits.demo.traffic import Application, TrafficService
-from trabbits.testing.broker import Broker, BrokerConnection
+from trabbits.testing.broker import Broker, BrokerConnection, Faults
 from trabbits.testing.broker.server import BrokerServer
 
 SUBJECT = Subject("orders", ("created", "paid"), 500.0)
@@ -125,6 +125,7 @@ async def test_a_thief_is_noticed(place: Place, monkeypatch: pytest.MonkeyPatch)
     await thief.request(commands.Basic.Consume(queue=f"{EXCHANGE}.orders", no_ack=True))
     await until(lambda: place.ledger.overdue > 5)
     await place.traffic.stopService()
+    place.traffic.applications = []  # not once more, by the fixture
     assert place.ledger.overdue == place.ledger.sent - place.ledger.received > 5
     await thief.close()
 
@@ -152,3 +153,29 @@ async def test_a_refused_beginning_is_told(place: Place) -> None:
     with pytest.raises(Ended) as refused:
         await start(place.application)
     assert refused.value.code == 403
+
+
+@pytest.mark.parametrize("frames", range(1, 14, 2))
+@pytest_twisted.ensureDeferred
+async def test_it_can_be_stopped_at_any_step_of_its_beginning(place: Place, frames: int) -> None:
+    """And then nothing is connected and nothing comes back."""
+    seen: list[bytes] = []
+    reached: Deferred[None] = Deferred()
+
+    class Counting(Faults):
+        watches_frames = True
+
+        def frame(self, connection: BrokerConnection, number: int, octets: bytes) -> bytes | None:
+            seen.append(octets)
+            if len(seen) == frames:
+                _reactor.callLater(0, reached.callback, None)
+            return octets
+
+    place.server.broker.faults = Counting()
+    beginning = start(place.application)
+    beginning.addErrback(lambda failure: None)  # stopped
+    await reached
+    await place.traffic.stopService()
+    await until(lambda: not place.server.broker.connections)
+    await deferLater(_reactor, 2 * PAUSE)
+    assert not place.server.broker.connections

@@ -74,6 +74,8 @@ class Client:
         self._address = address
         self._reactor = reactor
         self._connection: AmqpConnection | None = None
+        #: Whether the connection is there and nothing is being asked on it.
+        self._at_work = False
         self._stopping = False
         self._running: Deferred[None] | None = None
 
@@ -88,14 +90,16 @@ class Client:
         """Close the connection, and come back no more."""
         self._stopping = True
         connection = self._connection
-        if connection is not None and not connection.over:
+        if self._running is not None and not self._at_work:
+            self._running.cancel()
+        if connection is None or connection.over:
+            return
+        if self._at_work:
             try:
                 await self.leave(connection)
             except Ended:
                 return  # it is over anyway
-            await connection.close()
-        if self._running is not None:
-            self._running.cancel()
+        await connection.close()
 
     async def work(self, connection: AmqpConnection) -> None:
         """Begin working on a new connection."""
@@ -117,6 +121,7 @@ class Client:
                 connection = await connect(self._address, self._user, properties, self._reactor)
                 self._connection = connection
                 await self.work(connection)
+                self._at_work = True
                 if not self.begun.called:
                     self.begun.callback(None)
                 await connection.when_ended()
@@ -126,7 +131,9 @@ class Client:
                 # Refused, lost, unreachable: the beginning tells its owner, later ends are met by coming back.
                 if not self.begun.called:
                     raise
-            await deferLater(self._reactor, PAUSE)
+            self._at_work = False
+            if not self._stopping:
+                await deferLater(self._reactor, PAUSE)
 
     def _ended(self, failure: Failure) -> None:
         if not self.begun.called:
