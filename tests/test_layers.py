@@ -38,13 +38,15 @@ LAYERS = [
     "admin",
     "assembly",  # from a configuration to upstreams, strategies and settings
     "service",
+    "demo",  # embedded brokers, the service tree, and applications that talk through it
     "api_client",  # HTTP to the admin API; imports nothing of trabbits
     "console",
     "cli",
     "__main__",
 ]
-# Beside the layers: tools for tests and trials, which know the wire at most, and are used by nothing but the cli.
+# Beside the layers: tools for tests and trials, which know the wire at most, and are used by the demo and the cli only.
 BESIDE = {"testing": {"wire", "interfaces", "log_ids"}}
+USERS_OF_BESIDE = ("demo", "cli")
 
 # The file that puts the embedded broker on a port: the one of testing/ with Twisted, and with what the edges use of it.
 EDGE = "trabbits.testing.broker.server"
@@ -90,7 +92,7 @@ def allowed(layer: str) -> set[str]:
     if layer in BESIDE:
         return BESIDE[layer] | {layer}
     below = set(LAYERS[: LAYERS.index(layer) + 1])
-    return below | set(BESIDE) if layer == "cli" else below
+    return below | set(BESIDE) if layer in USERS_OF_BESIDE else below
 
 
 def test_every_module_is_in_a_layer() -> None:
