@@ -11,15 +11,14 @@ PORT ?= 6672
 RUN_READY := $(VENV)/.ready-run
 DEV_READY := $(VENV)/.ready-dev
 
-.PHONY: help run test lint format coverage docs wheel plugins news bench clean
+.PHONY: help run test lint format coverage docs pictures wheel plugins news bench clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-run: $(RUN_READY) ## start the proxy in front of a RabbitMQ, on port 6672
-	@scripts/prepare packages rabbitmq-server
-	@$(BIN)/python scripts/run.py --port $(PORT) $(ARGS)
+run: $(RUN_READY) ## see trabbits at work between two embedded brokers (trabbits demo), on port 6672
+	@$(BIN)/trabbits demo --port $(PORT) $(ARGS)
 
 test: $(DEV_READY) ## run all tests (some start real RabbitMQ nodes)
 	@scripts/prepare packages rabbitmq-server haproxy tmux
@@ -43,6 +42,10 @@ coverage: $(DEV_READY) ## their own tests must reach 95 % of the branches of wir
 docs: $(DEV_READY) ## build the documentation into docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+pictures: $(DEV_READY) ## make the README's pictures anew, from the running program
+	@scripts/prepare packages tmux
+	$(BIN)/python scripts/capture.py docs/pictures
 
 wheel: $(DEV_READY) ## build a wheel into dist/ and try it in an environment of its own
 	rm -rf dist build
@@ -68,5 +71,5 @@ $(DEV_READY): pyproject.toml scripts/prepare
 	@touch $(DEV_READY) $(RUN_READY)
 
 $(RUN_READY): pyproject.toml scripts/prepare
-	@scripts/prepare venv $(VENV) trial
+	@scripts/prepare venv $(VENV)
 	@touch $(RUN_READY)

@@ -55,7 +55,14 @@ def main(wheel: Path) -> None:
         output_of(f"{bin_folder}/twistd", "trabbits", "--help", folder=folder)
         # The testing kit, where there is no pytest.
         output_of(f"{bin_folder}/python", "-c", KIT, folder=folder)
-    print(f"{wheel.name}: {version}; twistd knows it")
+        demo = output_of(
+            f"{bin_folder}/trabbits",
+            *("demo", "--seconds", "1", "--port", "0", "--metrics-port", "0", "--api-socket", f"{folder}/demo.sock"),
+            folder=folder,
+        )
+        if " 0 lost." not in demo:
+            raise SystemExit(f"trabbits demo does not end as it should:\n{demo}")
+    print(f"{wheel.name}: {version}; twistd knows it, trabbits demo runs")
 
 
 if __name__ == "__main__":

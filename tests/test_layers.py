@@ -38,12 +38,13 @@ LAYERS = [
     "admin",
     "assembly",  # from a configuration to upstreams, strategies and settings
     "service",
+    "demo",  # embedded brokers, the service tree, and applications that talk through it
     "api_client",  # HTTP to the admin API; imports nothing of trabbits
     "console",
     "cli",
     "__main__",
 ]
-# Beside the layers: tools for tests and trials, which know the wire at most, and are used by nothing but the cli.
+# Beside the layers: tools for tests and trials, which know the wire at most, and are used by the demo and the cli only.
 # Those parts that know more have a line of their own.
 BESIDE = {
     "testing": {"wire", "interfaces", "log_ids"},
@@ -53,6 +54,7 @@ BESIDE = {
     "testing.trial": {"testing", "testing.broker.server", "testing.running"},  # the same for trial
     "testing.pytest_plugin": {"testing", "testing.running"},  # and for pytest
 }
+USERS_OF_BESIDE = ("demo", "cli")
 
 # These run without Twisted and txamqp.
 SANS_IO = ["log_ids", "failures", "wire", "interfaces", "session", "testing"]
@@ -97,7 +99,7 @@ def allowed(layer: str) -> set[str]:
     if layer in BESIDE:
         return BESIDE[layer] | {layer}
     below = set(LAYERS[: LAYERS.index(layer) + 1])
-    return below | set(BESIDE) if layer == "cli" else below
+    return below | set(BESIDE) if layer in USERS_OF_BESIDE else below
 
 
 def test_every_module_is_in_a_layer() -> None:

@@ -16,6 +16,7 @@ import click
 from trabbits import __version__
 from trabbits.cli import config as config_commands
 from trabbits.cli.completion import completion
+from trabbits.cli.demo import demo
 from trabbits.cli.environment import is_true
 from trabbits.cli.manage import manage
 from trabbits.cli.plugins import plugins
@@ -121,6 +122,7 @@ def run(
 
 cli.add_command(config_commands.config)
 cli.add_command(config_commands.check_alias)
+cli.add_command(demo)
 cli.add_command(manage)
 cli.add_command(plugins)
 cli.add_command(completion)

@@ -43,8 +43,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[object]], width: in
     cells = [[clean(value) for value in row] for row in rows]
     shown = list(range(len(columns)))
     widths = [
-        max([_width_of(column.title), *(_width_of(row[index]) for row in cells)])
-        for index, column in enumerate(columns)
+        max([width_of(column.title), *(width_of(row[index]) for row in cells)]) for index, column in enumerate(columns)
     ]
     if width is not None:
         shown = _fit(columns, widths, width)
@@ -53,7 +52,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[object]], width: in
         line = []
         for index in shown:
             text = _cut(row[index], widths[index], columns[index].keep_end)
-            spaces = " " * (widths[index] - _width_of(text))
+            spaces = " " * (widths[index] - width_of(text))
             if columns[index].align_right:
                 padded = spaces + text
             else:
@@ -212,7 +211,8 @@ def fields_of(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _width_of(text: str) -> int:
+def width_of(text: str) -> int:
+    """How many columns a terminal needs for it."""
     if text.isascii():
         return len(text)
     return sum(
@@ -221,8 +221,8 @@ def _width_of(text: str) -> int:
 
 
 def _cut(text: str, width: int, keep_end: bool) -> str:
-    if _width_of(text) <= width:
+    if width_of(text) <= width:
         return text
-    while text and _width_of(text) > width - 1:
+    while text and width_of(text) > width - 1:
         text = text[1:] if keep_end else text[:-1]
     return "…" + text if keep_end else text + "…"

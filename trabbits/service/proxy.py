@@ -186,6 +186,17 @@ class ProxyService(MultiService):
         """Whether clients may come."""
         return self._listener is not None and bool(self._listener.running)
 
+    @property
+    def port(self) -> int:
+        """The number of the TCP port that clients connect to, while listening."""
+        assert self._listener is not None
+        return self._listener.port
+
+    @property
+    def metrics_port(self) -> int | None:
+        """The number of the metrics' port, while there is one."""
+        return None if self._metrics is None else self._metrics.port
+
     def reload(self) -> Deferred[Reloaded]:
         """Read the configuration again and change to it.  What goes wrong changes nothing and is logged.
 
