@@ -1,7 +1,8 @@
 """What the contract tests talk to, and how they look behind it.
 
-A `Target` is an address that speaks AMQP: RabbitMQ itself (``direct``, which proves the test), trabbits with one
-upstream (``plain``) or trabbits with the upstreams a and b (``fan``).  Tests say "upstream b" everywhere; where
+A `Target` is an address that speaks AMQP: RabbitMQ itself (``direct``, which proves the test), the embedded broker
+(``embedded``, which the test proves to be like RabbitMQ), trabbits with one upstream (``plain``) or trabbits with the
+upstreams a and b (``fan``; ``embedded-fan`` in front of embedded brokers).  Tests say "upstream b" everywhere; where
 there is only one node, a and b are the same.  A `Witness` looks at one node from behind the proxy.
 """
 
@@ -18,7 +19,10 @@ from attrs import define, field
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 
 from tests.clients import RawClient
+from tests.contract.embedded import EmbeddedNode
 from trabbits.testing.rabbitmq import RabbitNode
+
+Node = RabbitNode | EmbeddedNode
 
 #: The fan proxy's configuration sends these keys to upstream b and all others to a.
 KEYS_OF_B = ("b.#", "b-%")
@@ -126,19 +130,19 @@ def parameters(
     )
 
 
-def connections_named(node: RabbitNode, name: str) -> list[dict[str, Any]]:
+def connections_named(node: Node, name: str) -> list[dict[str, Any]]:
     """The node's connections whose client calls itself `name`."""
     assert node.management is not None
     found = node.management.connections()
     return [item for item in found if item["client_properties"].get("connection_name") == name]
 
 
-def plain_config(node: RabbitNode, **options: Any) -> dict[str, Any]:
+def plain_config(node: Node, **options: Any) -> dict[str, Any]:
     """One upstream."""
     return {"upstreams": [{"name": "a", "address": node.address}], **options}
 
 
-def fan_config(node_a: RabbitNode, node_b: RabbitNode, **options: Any) -> dict[str, Any]:
+def fan_config(node_a: Node, node_b: Node, **options: Any) -> dict[str, Any]:
     """Upstream a, which gets what nobody else wants, and upstream b."""
     upstream_a = {"name": "a", "address": node_a.address}
     upstream_b = {"name": "b", "address": node_b.address, "routing": {"key_patterns": list(KEYS_OF_B)}}
@@ -151,7 +155,7 @@ class Target:
 
     id: str
     address: Address
-    nodes: Mapping[str, RabbitNode]
+    nodes: Mapping[str, Node]
     witnesses: Mapping[str, Witness]
     _opened: list[Any] = field(factory=list)
 
@@ -161,7 +165,7 @@ class Target:
 
     @property
     def is_proxied(self) -> bool:
-        return self.id != "direct"
+        return self.id not in ("direct", "embedded")
 
     @property
     def url(self) -> str:
@@ -172,7 +176,7 @@ class Target:
         """One witness per node."""
         return list(self.witnesses.values())
 
-    def node(self, upstream: str) -> RabbitNode:
+    def node(self, upstream: str) -> Node:
         return self.nodes.get(upstream, self.nodes["a"])
 
     def at(self, upstream: str) -> Witness:

@@ -12,8 +12,7 @@ from pamqp import commands, encode
 
 from tests.clients import RawClient, eventually
 from tests.contract.receiving import pump
-from tests.contract.target import HOST, Target, connections_named, only_fan, proxied, unique
-from trabbits.testing.rabbitmq import RabbitNode
+from tests.contract.target import HOST, Node, Target, connections_named, only_fan, proxied, unique
 
 CAPABILITIES = {
     "publisher_confirms",
@@ -158,7 +157,7 @@ def update_secret(secret: str, reason: str) -> bytes:
 
 
 @contextmanager
-def alarm(*nodes: RabbitNode) -> Iterator[None]:
+def alarm(*nodes: Node) -> Iterator[None]:
     """The nodes have run out of memory, so they say."""
     for node in nodes:
         node.ctl("set_vm_memory_high_watermark", "0")

@@ -20,8 +20,7 @@ from tests.clients import (
     eventually,
     raw_frame,
 )
-from tests.contract.target import Target, each_upstream, proxied, unique
-from trabbits.testing.rabbitmq import RabbitNode
+from tests.contract.target import Node, Target, each_upstream, proxied, unique
 
 SMALL, USUAL = 4096, 131072
 MIB = 1024 * 1024
@@ -89,7 +88,7 @@ def test_a_body_may_be_cut_into_frames_of_any_size(target: Target, upstream: str
 
 
 @contextmanager
-def offering(node: RabbitNode, frame_max: int) -> Iterator[None]:
+def offering(node: Node, frame_max: int) -> Iterator[None]:
     """The node offers another frame_max to connections made meanwhile."""
     usual = node.ctl("eval", "application:get_env(rabbit, frame_max).")
     assert "131072" in usual

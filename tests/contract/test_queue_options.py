@@ -13,7 +13,7 @@ from pamqp import commands
 from tests.clients import RawClient, encode_methods, eventually
 from tests.contract.conftest import running
 from tests.contract.receiving import Inbox
-from tests.contract.target import HOST, Target, Witness, fan_config, plain_config, unique
+from tests.contract.target import HOST, Node, Target, Witness, fan_config, plain_config, unique
 from tests.proxy import ProxyFactory, TrabbitsProcess
 from trabbits.testing.rabbitmq import RabbitNode
 
@@ -73,7 +73,7 @@ def remove(target: Target, queue: str) -> None:
             channel.queue_delete(queue)
 
 
-def attributes(node: RabbitNode, queue: str) -> tuple[bool, bool, dict[str, object]]:
+def attributes(node: Node, queue: str) -> tuple[bool, bool, dict[str, object]]:
     assert node.management is not None
     found = node.management.queue("/", queue)
     assert found is not None

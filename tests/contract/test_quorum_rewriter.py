@@ -8,7 +8,7 @@ import pytest
 
 from tests.contract.conftest import running
 from tests.contract.receiving import Inbox
-from tests.contract.target import Target, Witness, fan_config, unique
+from tests.contract.target import Node, Target, Witness, fan_config, unique
 from tests.proxy import TrabbitsProcess
 from trabbits.testing.rabbitmq import RabbitNode
 
@@ -41,7 +41,7 @@ def half_quorum(
     target.close_all()
 
 
-def arguments(node: RabbitNode, queue: str) -> dict[str, object]:
+def arguments(node: Node, queue: str) -> dict[str, object]:
     assert node.management is not None
     found = node.management.queue("/", queue)
     assert found is not None

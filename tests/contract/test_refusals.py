@@ -13,15 +13,26 @@ from pamqp import commands
 from pika.exceptions import ConnectionClosedByBroker, ProbableAuthenticationError
 
 from tests.clients import CAPABILITIES, RawClient, eventually
+from tests.contract.embedded import EmbeddedManagement
 from tests.contract.relay import Relay
-from tests.contract.target import HOST, Target, connections_named, fan_config, only_fan, plain_config, proxied, unique
+from tests.contract.target import (
+    HOST,
+    Node,
+    Target,
+    connections_named,
+    fan_config,
+    only_fan,
+    plain_config,
+    proxied,
+    unique,
+)
 from tests.proxy import ProxyFactory, TrabbitsProcess
 from tests.rabbitmq import NodeFactory
 from trabbits.testing.management import Management
 from trabbits.testing.rabbitmq import RabbitNode
 
 
-def management(node: RabbitNode) -> Management:
+def management(node: Node) -> Management | EmbeddedManagement:
     assert node.management is not None
     return node.management
 
@@ -42,7 +53,7 @@ def knock(
 
 
 @contextmanager
-def user(*nodes: RabbitNode, vhosts: tuple[str, ...] = ("/",)) -> Iterator[str]:
+def user(*nodes: Node, vhosts: tuple[str, ...] = ("/",)) -> Iterator[str]:
     """A user with the password "secret" on these nodes."""
     name = unique("user")
     for node in nodes:

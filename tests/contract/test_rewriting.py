@@ -8,7 +8,7 @@ import pytest
 
 from tests.contract.conftest import running
 from tests.contract.receiving import Inbox
-from tests.contract.target import Target, Witness, fan_config, unique
+from tests.contract.target import Node, Target, Witness, fan_config, unique
 from tests.proxy import TrabbitsProcess
 from trabbits.testing.rabbitmq import RabbitNode
 
@@ -42,7 +42,7 @@ def rewriting(
     target.close_all()
 
 
-def attributes(node: RabbitNode, queue: str) -> tuple[bool, bool, dict[str, object]]:
+def attributes(node: Node, queue: str) -> tuple[bool, bool, dict[str, object]]:
     assert node.management is not None
     found = node.management.queue("/", queue)
     assert found is not None

@@ -1,0 +1,139 @@
+"""What the broker keeps at most: a client that does not read, a broker that is full, bodies that are too large."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.clients import BODY, HEADER, METHOD, content_header, encode_methods, raw_frame
+from tests.testing.broker.peers import B, C, Peer, Q, expiring, names
+from trabbits.testing.broker import Broker, Limits
+
+KIB = 1024
+
+
+def filled(broker: Broker, count: int, size: int = 10 * KIB) -> Peer:
+    """A client that has put messages into the queue q."""
+    client = Peer(broker)
+    client.ask(Q.Declare(queue="q"))
+    for _ in range(count):
+        client.publish("q", b"x" * size)
+    return client
+
+
+def test_deliveries_pause_while_too_much_waits_and_go_on_when_it_is_taken() -> None:
+    broker = Broker(limits=Limits(output=50 * KIB))
+    filled(broker, 20)
+    reader = Peer(broker)
+    reader.send(B.Consume(queue="q", no_ack=True))
+    assert len(broker.vhost().queues["q"].ready) == 15
+    got = 0
+    while items := reader.received():
+        assert len(items) <= 7
+        got += len(items)
+    assert got == 21  # with consume-ok
+    assert not broker.vhost().queues["q"].ready
+
+
+def test_deliveries_stop_while_the_transport_takes_nothing() -> None:
+    broker = Broker()
+    publisher = filled(broker, 0)
+    reader, other = Peer(broker), Peer(broker)
+    reader.ask(B.Consume(queue="q", no_ack=True))
+    reader.connection.writable(False)
+    assert not reader.connection.reading
+    publisher.publish("q", b"1", b"2")
+    assert reader.received() == []
+    other.send(B.Consume(queue="q", no_ack=True))
+    publisher.publish("q", b"3")
+    assert other.bodies == [b"1", b"2", b"3"]
+    reader.connection.writable(True)
+    publisher.publish("q", b"4", b"5")
+    assert sorted(other.bodies + reader.bodies) == [b"4", b"5"]
+
+
+def test_a_client_is_woken_once_until_its_output_is_taken() -> None:
+    broker = Broker()
+    publisher = filled(broker, 0)
+    reader = Peer(broker)
+    reader.ask(B.Consume(queue="q", no_ack=True))
+    assert reader.woken == 0
+    publisher.publish("q", b"1", b"2")
+    publisher.publish("q", b"3")
+    assert reader.woken == 1
+    assert reader.bodies == [b"1", b"2", b"3"]
+    publisher.publish("q", b"4")
+    assert reader.woken == 2
+
+
+def test_a_full_broker_holds_up_publishers_until_there_is_room() -> None:
+    broker = Broker(limits=Limits(memory=50 * KIB))
+    publisher = filled(broker, 5)
+    assert broker.memory.high
+    publisher.publish("q", b"y" * 10 * KIB)
+    blocked = publisher.received()
+    assert names(blocked) == ["Connection.Blocked"] and blocked[0].reason == "low on memory"
+    assert not publisher.connection.reading
+    assert len(broker.vhost().queues["q"].ready) == 5
+    unaware = Peer(broker, capabilities={})
+    unaware.publish("q", b"z" * 10 * KIB)
+    assert unaware.received() == []
+    reader = Peer(broker)
+    assert reader.ask(Q.Purge(queue="q"))[0].message_count == 5
+    assert names(publisher.received()) == ["Connection.Unblocked"]
+    assert publisher.connection.reading
+    assert [entry.message.body[:1] for entry in broker.vhost().queues["q"].ready] == [b"y", b"z"]
+    assert not broker.memory.high
+
+
+def test_the_host_can_block_and_unblock() -> None:
+    broker = Broker()
+    client = filled(broker, 0)
+    client.ask(C.Select())
+    broker.block("maintenance")
+    assert client.received() == []  # nothing was published yet
+    assert names(client.ask(B.Qos())) == ["Basic.QosOk"]
+    client.publish("q", b"waits")
+    assert [item.reason for item in client.received()] == ["maintenance"]
+    client.send(B.Qos())
+    assert client.received() == []  # not read
+    broker.unblock()
+    assert sorted(names(client.received())) == ["Basic.Ack", "Basic.QosOk", "Connection.Unblocked"]
+
+
+def test_a_body_that_is_too_large_is_406_and_not_kept() -> None:
+    broker = Broker(limits=Limits(message_size=100))
+    client = filled(broker, 0)
+    client.publish("q", b"x" * 100)
+    client.send_octets(encode_methods(B.Publish(exchange="", routing_key="q"), channel=1))
+    client.send_octets(raw_frame(HEADER, 1, content_header(101)))
+    client.send_octets(raw_frame(BODY, 1, b"x" * 100))
+    assert client.received() == []
+    client.send_octets(raw_frame(BODY, 1, b"x"))
+    close = client.received()[0]
+    assert (close.reply_code, close.reply_text) == (
+        406,
+        "PRECONDITION_FAILED - message size 101 is larger than configured max size 100",
+    )
+
+
+@pytest.mark.parametrize("properties", [b"\0\0", expiring(1000)], ids=["bare", "expiring"])
+@pytest.mark.parametrize("frame_max", [4096, 5000, 131072])
+@pytest.mark.parametrize("size", [0, 1, 4088, 4089, 20_000])
+def test_bodies_are_cut_to_the_reader_s_frames(frame_max: int, size: int, properties: bytes) -> None:
+    broker = Broker()
+    publisher = filled(broker, 0)
+    reader = Peer(broker, frame_max=frame_max)
+    reader.ask(B.Consume(queue="q", no_ack=True))
+    publisher.publish("q", b"x" * size, properties=properties)
+    (message,) = reader.received()
+    assert message.body == b"x" * size
+    assert message.properties == properties
+    assert all(piece == frame_max - 8 for piece in message.pieces[:-1])
+
+
+def test_a_frame_that_is_too_large_is_refused_by_its_head() -> None:
+    client = Peer(Broker(), frame_max=4096)
+    client.send_octets(bytes((METHOD, 0, 1)) + (4097).to_bytes(4, "big"))
+    close = client.received()[0]
+    assert close.reply_code == 501
+    assert close.reply_text == "FRAME_ERROR - type 1, all octets = <<>>: {frame_too_large,4097,4088}"

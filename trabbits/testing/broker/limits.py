@@ -1,0 +1,28 @@
+"""What the broker offers and what it keeps at most.
+
+Lives here: `Limits`.  Must not know: who keeps to them.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+
+@frozen(kw_only=True)
+class Limits:
+    """Sizes in octets, times in seconds.
+
+    `frame_max`, `channel_max` and `heartbeat` are offered to clients.  `message_size` is the largest body.  Above
+    `memory` octets in all queues together the broker raises its alarm: publishers are told (connection.blocked) and not
+    read from until there is room again.  `output` bounds what waits for one connection before deliveries to it pause.
+    `handshake` is the time until connection.open, `closing` that until connection.close-ok.
+    """
+
+    frame_max: int = 131072
+    channel_max: int = 2047
+    heartbeat: int = 60
+    message_size: int = 128 * 1024 * 1024
+    memory: int = 256 * 1024 * 1024
+    output: int = 256 * 1024
+    handshake: float = 10.0
+    closing: float = 5.0

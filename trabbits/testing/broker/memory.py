@@ -1,0 +1,29 @@
+"""How much all queues hold, and the alarm when that is too much.
+
+Lives here: `Memory`.  Must not know: queues, connections.
+
+Source: https://www.rabbitmq.com/docs/alarms (publishers are held up, consumers go on).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class Memory:
+    """Octets in all queues together.  `alarm` is called when there are more than `limit`, `over` when less again."""
+
+    __slots__ = ("alarm", "high", "limit", "over", "used")
+
+    def __init__(self, limit: int, alarm: Callable[[], None], over: Callable[[], None]) -> None:
+        self.limit = limit
+        self.used = 0
+        self.high = False
+        self.alarm = alarm
+        self.over = over
+
+    def check(self) -> None:
+        """Notice what has changed."""
+        if (self.used > self.limit) != self.high:
+            self.high = not self.high
+            (self.alarm if self.high else self.over)()
