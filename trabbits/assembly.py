@@ -14,7 +14,7 @@ from trabbits.config import Config, config_hash
 from trabbits.config.making import plugin_context
 from trabbits.config.model import UpstreamConfig
 from trabbits.interfaces import IConnectionPolicy, IQueueAttributeRewriter
-from trabbits.plugins.chain import RewriterChain
+from trabbits.plugins.chain import chained
 from trabbits.plugins.declaring import PluginContext
 from trabbits.plugins.queue_attributes import FixedQueueAttributes
 from trabbits.session.settings import SessionSettings, UpstreamSettings
@@ -134,4 +134,4 @@ def _rewriter(upstream: UpstreamConfig, context: PluginContext) -> IQueueAttribu
             )
         )
     rewriters += [use.make(context) for use in upstream.rewriters]
-    return RewriterChain(rewriters) if len(rewriters) > 1 else next(iter(rewriters), None)
+    return chained(rewriters)

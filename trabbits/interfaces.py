@@ -83,8 +83,30 @@ class IQueueAttributeRewriter(Interface):
 
         Called once per client declare and upstream, but neither for passive declares nor for queues that the
         server names.  Several rewriters of one upstream are asked in turn, each with what those before it made of the
-        declare.  The queue's name cannot be changed here.
+        declare.  The queue's name cannot be changed here: that is what `IQueueRenamer` is for.  `declare.queue` is the
+        client's name, whatever the upstream calls the queue.
         """
+
+
+class IQueueRenamer(IQueueAttributeRewriter):
+    """One that also gives queues other names at its upstream, of which the client learns nothing.
+
+    trabbits changes the names in everything that names a queue: declares, bindings, consumers, gets, purges, deletes,
+    publishes to the default exchange and dead-lettering to it, and back again in what the upstream says.  Names that
+    brokers make (``amq.``), names that trabbits makes (``trabbits.gen-``) and the empty name are never asked about.
+
+    Both methods get and give 1 to 255 octets of UTF-8, and must answer the same for as long as queues live.  They are
+    called when a name is seen first on a link, then remembered for a while.  A client cannot use a name for which
+    ``original(renamed(queue))`` is another one, or for which the result is too long or of a kind that is never asked
+    about: its channel is closed with 406.  So no two names become one.  Of several renamers, each gets what those
+    before it made of the name; on the way back the last one is asked first.
+    """
+
+    def renamed(queue: str) -> str:
+        """Return what this upstream calls the client's `queue`; the same name if it calls it so, too."""
+
+    def original(queue: str) -> str:
+        """Return the client's name of the upstream's `queue`: the inverse; `queue` itself if none becomes this one."""
 
 
 @frozen

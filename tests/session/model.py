@@ -97,11 +97,13 @@ class BrokerChannel:
 
 
 class Broker(Peer):
-    """One queue, and the channels of one link."""
+    """One queue, which it may call differently than the client, and the channels of one link."""
 
-    def __init__(self, name: str, random: Random) -> None:
+    def __init__(self, name: str, random: Random, prefix: str = "") -> None:
         super().__init__(random)
         self.name = name
+        #: What stands before the client's names of queues.
+        self.prefix = prefix
         self.channels: dict[int, BrokerChannel] = {}
         self.queue: deque[bytes] = deque()
         #: Every message that came, and those whose story is over.
@@ -133,7 +135,8 @@ class Broker(Peer):
         state.unacked.clear()
 
     def _declare(self, channel: int, state: BrokerChannel, method: Any, body: bytes) -> None:
-        self.send(channel, on(channel, Queue.DeclareOk(QUEUE, len(self.queue), len(state.consumers))))
+        assert method.queue == self.prefix + QUEUE
+        self.send(channel, on(channel, Queue.DeclareOk(method.queue, len(self.queue), len(state.consumers))))
 
     def _flow(self, channel: int, state: BrokerChannel, method: Any, body: bytes) -> None:
         self.send(channel, on(channel, Channel.FlowOk(method.active)))
@@ -150,6 +153,7 @@ class Broker(Peer):
         self.send(channel, on(channel, Confirm.SelectOk()))
 
     def _consume(self, channel: int, state: BrokerChannel, method: Any, body: bytes) -> None:
+        assert method.queue == self.prefix + QUEUE
         assert method.consumer_tag not in state.consumers
         state.consumers[method.consumer_tag] = Consumer(method.consumer_tag, method.no_ack, state.prefetch)
         self.send(channel, on(channel, Basic.ConsumeOk(method.consumer_tag)))
@@ -165,7 +169,8 @@ class Broker(Peer):
         self.send(channel, on(channel, Basic.RecoverOk()))
 
     def _publish(self, channel: int, state: BrokerChannel, method: Any, body: bytes) -> None:
-        assert method.routing_key == self.name, "a message went to the wrong link"
+        name = self.name if method.exchange else self.prefix + self.name
+        assert method.routing_key == name, "a message went to the wrong link"
         self.accepted.append(body)
         self.queue.append(body)
         if state.confirms:
@@ -173,12 +178,13 @@ class Broker(Peer):
             state.unconfirmed[state.published] = body
 
     def _get(self, channel: int, state: BrokerChannel, method: Any, body: bytes) -> None:
+        assert method.queue == self.prefix + QUEUE
         if not self.queue:
             self.send(channel, on(channel, Basic.GetEmpty()))
             return
         message = self.queue.popleft()
         tag = self._tag(state, message, None, no_ack=method.no_ack)
-        reply = Basic.GetOk(tag, False, "x", "k", len(self.queue))
+        reply = Basic.GetOk(tag, False, *self._origin(), len(self.queue))
         self.send(channel, on(channel, reply) + content(channel, message, PIECE))
 
     def _ack(self, channel: int, state: BrokerChannel, method: Any, body: bytes) -> None:
@@ -211,6 +217,10 @@ class Broker(Peer):
                 consumer.unacked += 1
         return state.last_tag
 
+    def _origin(self) -> tuple[str, str]:
+        """Exchange and routing key that a message came with."""
+        return ("x", "k") if self.random.random() < 0.5 else ("", self.prefix + QUEUE)
+
     # What a broker does by itself
 
     def deliver(self) -> bool:
@@ -227,7 +237,7 @@ class Broker(Peer):
         channel, state, consumer = self.random.choice(ready)
         message = self.queue.popleft()
         tag = self._tag(state, message, consumer, no_ack=consumer.no_ack)
-        delivery = Basic.Deliver(consumer.tag, tag, False, "x", "k")
+        delivery = Basic.Deliver(consumer.tag, tag, False, *self._origin())
         self.send(channel, on(channel, delivery) + content(channel, message, PIECE))
         return True
 

@@ -10,6 +10,9 @@ from typing import Any
 from tests.session.frames import Basic, Channel, Confirm, Queue, content, on
 from tests.session.model import PIECE, QUEUE, Broker, Consumer, Peer
 
+#: Exchange and routing key of all that comes.
+ORIGINS = (("x", "k"), ("", QUEUE))
+
 
 class ClientChannel:
     """What the client knows of one channel."""
@@ -84,6 +87,7 @@ class Client(Peer):
             self.channels[channel] = ClientChannel()
 
     def _delivered(self, state: ClientChannel, method: Any, body: bytes) -> None:
+        assert (method.exchange, method.routing_key) in ORIGINS
         consumer = state.consumers[method.consumer_tag]
         self._tag(state, method.delivery_tag, body, consumer, no_ack=consumer.no_ack)
         if not consumer.no_ack:
@@ -151,7 +155,8 @@ class Client(Peer):
         if state.confirms:
             state.published += 1
             state.unconfirmed[state.published] = body
-        self.send(channel, on(channel, Basic.Publish(exchange="x", routing_key=name)) + content(channel, body, PIECE))
+        publish = Basic.Publish(exchange=self.random.choice(["", "x"]), routing_key=name)
+        self.send(channel, on(channel, publish) + content(channel, body, PIECE))
 
     def _settle(self, channel: int, state: ClientChannel) -> None:
         if state.recovering or not state.outstanding:
@@ -228,6 +233,7 @@ class Client(Peer):
 
         def got(method: Any, body: bytes) -> None:
             if isinstance(method, Basic.GetOk) and method.delivery_tag:
+                assert (method.exchange, method.routing_key) in ORIGINS
                 self._tag(state, method.delivery_tag, body, None, no_ack=no_ack)
 
         state.expected.append(((Basic.GetOk, Basic.GetEmpty), got))  # type: ignore[arg-type]  # isinstance takes both

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.session.model import Broker
 from tests.session.model_client import Client
 from tests.session.playbook import Playbook
+from tests.session.test_renaming import Prefixed
 from trabbits.log_ids import LogId
 from trabbits.session import fan
 from trabbits.session.fan import FanRelay
@@ -26,12 +27,17 @@ FRAME_MAX = 100
 class Simulation:
     """A session between a client and brokers, and who gets a move next."""
 
-    def __init__(self, seed: int, names: str, frame_max: int, *, missing: str = "", probe: str = "") -> None:
+    def __init__(
+        self, seed: int, names: str, frame_max: int, *, missing: str = "", probe: str = "", renaming: str = ""
+    ) -> None:
         self.random = Random(seed)
-        self.brokers = {name: Broker(name, self.random) for name in names}
+        renamers = {name: Prefixed(f"{name}.") for name in renaming}
+        self.brokers = {
+            name: Broker(name, self.random, renamers[name].prefix if name in renamers else "") for name in names
+        }
         self.client = Client(self.random, self.brokers, (1, 2))
         self.client.missing = missing
-        self.play = Playbook(*names, *missing, optional=missing, probe=probe, frame_min=8)
+        self.play = Playbook(*names, *missing, optional=missing, probe=probe, rewriters=renamers, frame_min=8)
         # One of the links may take smaller frames than the client was allowed.
         smaller = {names[0]: frame_max - 20 if self.random.random() < 0.5 else frame_max}
         self.play.open(missing, link_frame_max=smaller, frame_max=frame_max)
@@ -196,10 +202,19 @@ def test_any_schedule_with_queues_that_are_probed(seed: int, probe: str, trouble
     simulated(seed, "ab", steps=300, trouble=trouble, probe=probe)
 
 
+@given(
+    st.integers(0, 2**32 - 1), st.sampled_from(["b", "ab"]), st.sampled_from(["", "b"]), st.sampled_from([0.0, 0.02])
+)
+@settings(max_examples=60)
+def test_any_schedule_with_queues_of_other_names(seed: int, renaming: str, probe: str, trouble: float) -> None:
+    """Each upstream is told its names and the client its own, and all else is as ever."""
+    simulated(seed, "ab", steps=300, trouble=trouble, renaming=renaming, probe=probe)
+
+
 def test_the_models_do_something() -> None:
     """Over a few runs everything happens: deliveries, confirms, errors; or the tests above would prove nothing."""
     delivered = confirmed = errors = 0
-    for seed in range(10):
+    for seed in range(15):
         simulation = simulated(seed, "ab", steps=300, trouble=0.02)
         delivered += len(simulation.client.delivered)
         confirmed += sum(len(broker.confirmed) for broker in simulation.brokers.values())

@@ -95,6 +95,35 @@ def test_confirms_are_mapped_back(play: Playbook) -> None:
     play.expect_client(ack(2))
 
 
+@pytest.mark.parametrize("cut", ["method", "header"])
+def test_confirms_are_mapped_back_when_a_message_comes_in_pieces(cut: str, play: Playbook) -> None:
+    """The one behind it in the same chunk is not counted before it."""
+    confirm(play)
+    first = message("b", b"one")
+    at = int.from_bytes(first[3:7], "big") + 8 + (5 if cut == "header" else 0)
+    play.client(first[:at])
+    play.client(first[at:], message("a", b"two"))
+    play.expect_link("b", first)
+    play.expect_link("a", message("a", b"two"))
+    play.link("a", ack(1))
+    play.expect_client(ack(2))
+    play.link("b", ack(1))
+    play.expect_client(ack(1))
+
+
+def test_nothing_follows_a_message_that_closes_its_channel(fresh: Opening, strategy: ByTenant) -> None:
+    """A node would take a publish on a channel that it was told to close for a mistake of the connection."""
+    play = fresh("a", "b", "c", routing=strategy, optional="c")
+    play.open(missing="c")
+    play.open_channel(1)
+    first = message("c", b"one")
+    at = int.from_bytes(first[3:7], "big") + 8
+    play.client(first[:at])
+    play.client(first[at:], message("a", b"two"))
+    assert [len(play.taken(name)) for name in "ab"] == [1, 1]
+    play.skip()
+
+
 def test_messages_interleaved_on_channels_stay_apart(play: Playbook) -> None:
     play.open_channel(2)
     first, second = message("b", b"one"), message("a", b"two", channel=2)

@@ -1,6 +1,6 @@
 """Several queue rewriters as one.
 
-Lives here: `RewriterChain`.  Must not know: what the rewriters do.
+Lives here: `chained`, `RewriterChain` and `RenamerChain`.  Must not know: what the rewriters do.
 """
 
 from __future__ import annotations
@@ -11,7 +11,15 @@ from typing import Any
 from attrs import evolve
 from zope.interface import implementer
 
-from trabbits.interfaces import IQueueAttributeRewriter, QueueAttributes, QueueDeclare
+from trabbits.interfaces import IQueueAttributeRewriter, IQueueRenamer, QueueAttributes, QueueDeclare
+
+
+def chained(rewriters: Sequence[IQueueAttributeRewriter]) -> IQueueAttributeRewriter | None:
+    """One rewriter for several, a renamer if one of them is one; None for none."""
+    if len(rewriters) < 2:
+        return rewriters[0] if rewriters else None
+    renames = any(IQueueRenamer.providedBy(each) for each in rewriters)
+    return RenamerChain(rewriters) if renames else RewriterChain(rewriters)
 
 
 @implementer(IQueueAttributeRewriter)
@@ -40,6 +48,25 @@ class RewriterChain:
                 arguments=_laid_over(declare.arguments, wanted.arguments),
             )
         return QueueAttributes(durable=durable, auto_delete=auto_delete, exclusive=exclusive, arguments=arguments)
+
+
+@implementer(IQueueRenamer)
+class RenamerChain(RewriterChain):
+    """One that renames queues, too: each gets the name that those before it made, and back the last comes first."""
+
+    def __init__(self, rewriters: Sequence[IQueueAttributeRewriter]) -> None:
+        super().__init__(rewriters)
+        self._renamers = [each for each in rewriters if IQueueRenamer.providedBy(each)]
+
+    def renamed(self, queue: str) -> str:
+        for renamer in self._renamers:
+            queue = renamer.renamed(queue)
+        return queue
+
+    def original(self, queue: str) -> str:
+        for renamer in reversed(self._renamers):
+            queue = renamer.original(queue)
+        return queue
 
 
 def _laid_over(arguments: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:

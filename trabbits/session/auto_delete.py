@@ -1,7 +1,8 @@
 """`emulate_auto_delete`: which queues a session has to delete when it ends.
 
 They are those that the client declared auto-delete and an upstream was asked for without.  Exclusive ones go with their
-link, and a queue that was there before (`try_passive`) is not ours to delete.
+link, and a queue that was there before (`try_passive`) is not ours to delete.  Each is remembered under the name that
+its upstream has for it.
 Lives here: remembering and forgetting them.  Must not know: how they are deleted (``clean_up.py``).
 """
 
@@ -83,11 +84,12 @@ class AutoDeletes:
             if asked.passive or asked.auto_delete or asked.exclusive:
                 continue
             at = self._links.setdefault(link, _AtLink())
+            queue = link.queue_name(asked.queue)
             if asked.nowait:
-                if asked.queue not in at.queues and self._remember(link, at, asked.queue):
-                    at.unproven.setdefault(channel, set()).add(asked.queue)
-            elif self._room_for(link, at, asked.queue):
-                at.declares[channel, asked.queue] += 1
+                if queue not in at.queues and self._remember(link, at, queue):
+                    at.unproven.setdefault(channel, set()).add(queue)
+            elif self._room_for(link, at, queue):
+                at.declares[channel, queue] += 1
 
     def deletes(self, channel: int, frame: bytes, links: Iterable[Link]) -> None:
         """The client's queue.delete goes to these links."""
@@ -99,12 +101,12 @@ class AutoDeletes:
                 continue
             at = self._links.setdefault(link, _AtLink())
             if method.nowait:
-                at.deleted(queue)
+                at.deleted(link.queue_name(queue))
             else:
-                at.deletes.setdefault(channel, deque()).append(queue)
+                at.deletes.setdefault(channel, deque()).append(link.queue_name(queue))
 
     def answered(self, link: Link, index: int, channel: int, frame: bytes) -> None:
-        """A method of a link, whatever it is."""
+        """A method of a link, whatever it is, with the upstream's names."""
         at = self._links.get(link)
         if at is None:
             return

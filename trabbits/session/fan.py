@@ -23,20 +23,20 @@ from trabbits.session.consumers import Consumer, Held
 from trabbits.session.fan_channel import FanChannel
 from trabbits.session.fan_close import Closings
 from trabbits.session.fan_get import Gets
-from trabbits.session.fan_link import LinkRoutes
+from trabbits.session.fan_link import LinkRoutes, delivered
 from trabbits.session.fan_publish import Publishing
 from trabbits.session.fan_requests import FanRequests
 from trabbits.session.fan_settle import Settling
 from trabbits.session.link import Link
 from trabbits.session.observation import not_held
 from trabbits.session.relay import channel_not_open, check_channel_open, check_from_client
+from trabbits.session.renaming import UnusableName
 from trabbits.session.tee import goes_to
 from trabbits.session.turns import PROXY, Turns
 from trabbits.wire import constants as amqp
 from trabbits.wire.encode import reject_frame
 from trabbits.wire.errors import Violation
 from trabbits.wire.methods import name_of
-from trabbits.wire.peek import deliver_delivery_tag_offset
 from trabbits.wire.scanner import DISCARD, STALL, Destination
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ class FanRelay:
         self._failure: Violation | None = None
         self._contended: set[Turns] = set()
         self._paused: set[Link] = set()
+        #: Links that call queues differently.
+        self._renaming = [link for link in session.links if link.names is not None]
         self.closings = Closings(self)
         self.publishing = Publishing(self)
         self.settling = Settling(self)
@@ -86,7 +88,7 @@ class FanRelay:
             amqp.CHANNEL_CLOSE_OK: self.closings.link_answered,
             amqp.BASIC_ACK: self.publishing.link_confirmed,
             amqp.BASIC_NACK: self.publishing.link_confirmed,
-            amqp.BASIC_DELIVER: self._deliver_to_nobody,
+            amqp.BASIC_DELIVER: lambda state, link, _, frame: delivered(self, state, link, frame),
             amqp.BASIC_RETURN: self.publishing.link_returned,
             amqp.BASIC_GET_OK: self.gets.answered,
             amqp.BASIC_GET_EMPTY: self.gets.answered,
@@ -105,7 +107,8 @@ class FanRelay:
         scanner.observe = observation.client_tap(labels=lambda destination: names.get(id(destination)))
         for link in self.links:
             routes = LinkRoutes(self, link)
-            link.scanner.carrying = {amqp.BASIC_DELIVER: routes.deliver}
+            deliver = routes.deliver if link.names is None else routes.deliver_unless_named
+            link.scanner.carrying = {amqp.BASIC_DELIVER: deliver}
             link.scanner.bare = {amqp.BASIC_ACK: routes.ack}
             link.scanner.observe = observation.link_tap(link.name, labels=not_held)
             link.scanner.began = routes.began
@@ -183,6 +186,8 @@ class FanRelay:
             if index == amqp.CHANNEL_CLOSE_OK:
                 self.closings.client_answered(state)
             return DISCARD
+        if self._renaming and index != amqp.BASIC_PUBLISH and self.refused(state, self._renaming, index, frame):
+            return None
         return self._client_acts.get(index, self._client_asks)(state, index, frame)
 
     def _client_asks(self, state: FanChannel, index: int, frame: bytes) -> Destination | None:
@@ -258,6 +263,17 @@ class FanRelay:
             link.send(frame)
 
         content.done = after
+
+    def refused(self, state: FanChannel, links: list[Link], index: int, frame: bytes) -> bool:
+        """Whether the channel was closed because a method names a queue that one of these links cannot have."""
+        for link in links:
+            try:
+                if link.names is not None:
+                    link.names.frame_for_link(frame)
+            except UnusableName as error:
+                self.closings.error(state, amqp.PRECONDITION_FAILED, error.text, index)
+                return True
+        return False
 
     def act(self, action: Action) -> None:
         """Ask the surroundings for something."""
@@ -349,12 +365,6 @@ class FanRelay:
     def _contend(self, turns: Turns) -> None:
         self._contended.add(turns)
         self.session.settle_due = True
-
-    def _deliver_to_nobody(self, state: FanChannel, link: Link, index: int, frame: bytes) -> Destination:
-        """A delivery for a consumer that is gone on our side: back to its queue."""
-        tag = _TAG(frame, deliver_delivery_tag_offset(frame, 0))[0]
-        self.to_link(state, link, reject_frame(state.number, tag, True))
-        return DISCARD
 
 
 def _nothing(state: FanChannel, index: int, frame: bytes) -> None:

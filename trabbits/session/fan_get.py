@@ -64,13 +64,13 @@ class Gets:
         state.get_turn = first + 1
         state.get = Get(frame, method.no_ack, links[first:] + links[:first])
         state.mark()
-        queue = method.queue or state.last_queue.decode()
+        queue = (method.queue or "").encode() or state.last_queue
         if queue:
             for link in state.get.order[1:]:
                 token = next(self._tokens)
                 state.get.tokens[token] = link
                 self._counting[token] = state
-                self._relay.act(CountMessages(link, queue, token))
+                self._relay.act(CountMessages(link, link.queue_name(queue).decode(), token))
         if not state.get.tokens:
             self._ask(state)
         return None

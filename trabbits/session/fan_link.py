@@ -1,6 +1,7 @@
 """The common methods that a link of a fan session sends: deliveries, confirms.
 
-Lives here: `LinkRoutes`.  Must not know: what else links say (``fan.py``).
+Lives here: `LinkRoutes`, and `delivered` for deliveries that are no common case.
+Must not know: what else links say (``fan.py``).
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from trabbits.session.consumers import Held
 from trabbits.session.fan_channel import FanChannel
 from trabbits.session.link import Link
 from trabbits.session.reply_keys import PREFIX
+from trabbits.wire.encode import reject_frame
+from trabbits.wire.peek import deliver_consumer_tag, deliver_delivery_tag_offset
+from trabbits.wire.queue_names import deliver_names_queue
 from trabbits.wire.scanner import DISCARD, Content, Destination
 
 if TYPE_CHECKING:
@@ -66,6 +70,10 @@ class LinkRoutes:
         turns = state.turns
         return self._out if turns.occupant is None else turns.destination(self._link)
 
+    def deliver_unless_named(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
+        """`deliver`, for a link that calls queues differently: those that name a queue are no common case."""
+        return None if deliver_names_queue(octets, start) else self.deliver(octets, start, end, channel)
+
     def note_reply_keys(self, octets: bytes) -> None:
         """Octets of the link, before anything is decided about them."""
         if PREFIX in octets:
@@ -95,3 +103,31 @@ class LinkRoutes:
         content.done = whole
         if held in relay.fresh:
             relay.fresh.remove(held)
+
+
+def delivered(relay: FanRelay, state: FanChannel, link: Link, frame: bytes) -> Destination:
+    """A delivery that the route did not take; returns where its content goes.
+
+    For a consumer that is gone on our side it goes back to its queue.
+    """
+    offset = deliver_delivery_tag_offset(frame, 0)
+    tag = _TAG(frame, offset)[0]
+    consumer = state.consumers.get(deliver_consumer_tag(frame, 0))
+    if consumer is None:
+        relay.to_link(state, link, reject_frame(state.number, tag, True))
+        return DISCARD
+    if state.closing is not None or (state.links[link].recovering and not consumer.no_ack):
+        return DISCARD
+    if state.must_hold(consumer):
+        destination = relay.hold(state, link, consumer, tag, offset)
+        if destination is not DISCARD:
+            relay.session.observation.held_for_client()
+        destination.append(frame)
+        return destination
+    changed = bytearray(frame)
+    _SET_TAG(changed, offset, state.issue(link, tag, consumer, no_ack=consumer.no_ack))
+    frame = bytes(changed)
+    relay.session.observation.sent_to_client(frame)
+    destination = state.turns.destination(link)
+    destination.append(frame)
+    return destination

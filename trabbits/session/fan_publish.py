@@ -8,7 +8,8 @@ Source: RabbitMQ, "Publisher confirms", "Direct reply-to".
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from trabbits.interfaces import IMessageRoutingStrategy
 from trabbits.log_ids import LogId
@@ -33,6 +34,8 @@ ROUTES_MAX: Final = 10_000
 REPLY_KEYS_MAX: Final = 1_000
 _REPLY_TEXT_AT: Final = 13
 
+T = TypeVar("T")
+
 
 class Publishing:
     """Publishes of one session."""
@@ -53,6 +56,8 @@ class Publishing:
         self._configured = {upstream.name for upstream in relay.session.settings.upstreams}
         #: (exchange, routing key) as they stand in a frame -> the link.
         self.routes: dict[bytes, Link] = {}
+        #: The same for publishes that name a queue, at links that call it differently: no common case.
+        self._named: dict[bytes, Link] = {}
         #: The same for upstreams that the session opened without -> the upstream's name.
         self._unattached: dict[bytes, str] = {}
         #: The upstreams that were missed by a publish, so that the log says so once.
@@ -66,23 +71,25 @@ class Publishing:
         if not exchange and key.startswith(PREFIX):
             return self._reply(state, frame, key)
         if self.by_headers is not None:
+            # Then the scanner hands its content over before it looks at anything behind it: what is decided late must
+            # not be counted late.
+            self._when_whole(lambda: None)
             return Undecided(lambda undecided, octets: self._decide(state, frame, undecided, octets))
         raw = frame[13:-2]
-        link = self.routes.get(raw)
+        link = self.routes.get(raw) or self._named.get(raw)
         if link is None:
             upstream = self._unattached.get(raw) or self._route(exchange, key)
             link = self._by_name.get(upstream)
-            routes = self._unattached if link is None else self.routes
-            if len(routes) >= ROUTES_MAX:
-                routes.clear()
             if link is None:
-                self._unattached[raw] = upstream
+                _remember(self._unattached, raw, upstream)
                 return self._unroutable(state, upstream, exchange, key)
-            self.routes[raw] = link
+            _remember(self._named if link.names is not None and not exchange else self.routes, raw, link)
         return self._send(state, link, frame)
 
     def _send(self, state: FanChannel, link: Link, frame: bytes) -> Destination:
         """The link is known."""
+        if link.names is not None and self._relay.refused(state, [link], amqp.BASIC_PUBLISH, frame):
+            return DISCARD
         if state.tx is not None:
             state.tx.links.add(link)
         if state.confirms is not None:
@@ -99,9 +106,10 @@ class Publishing:
         assert strategy is not None
         try:
             exchange, key = self._addresses.get(raw) or self._address(raw)
-            return self._by_answer.get(strategy.route_message(exchange, key, MessageHeaders(octets, at)))
+            link = self._by_answer.get(strategy.route_message(exchange, key, MessageHeaders(octets, at)))
         except Exception:  # it fails again where there is a place to say so
             return None
+        return None if link is not None and link.names is not None and not exchange else link
 
     def _address(self, raw: bytes) -> tuple[str, str]:
         """Exchange and routing key as texts.  Raises ValueError where the strategy is asked otherwise, if at all."""
@@ -212,15 +220,20 @@ class Publishing:
         if under_way:
             self._reject(state, tag)
             return DISCARD
+        # Rejected when its content has come, as every confirm.
+        self._when_whole(lambda: self._reject(state, tag))
+        return DISCARD
+
+    def _when_whole(self, done: Callable[[], None]) -> None:
+        """Call `done` when the content of the publish that is being taken has come."""
         scanner = self._relay.session.client_scanner
 
         def began(_: int, content: Content) -> None:
             scanner.began = None
-            content.done = lambda: self._reject(state, tag)
+            content.done = done
 
-        # Rejected when its content has come, as every confirm; the very next thing the scanner does is to await that.
+        # The very next thing the scanner does is to await the content.
         scanner.began = began
-        return DISCARD
 
     def _reject(self, state: FanChannel, tag: int) -> None:
         confirms = state.confirms
@@ -273,6 +286,12 @@ class Publishing:
         destination = state.turns.destination(link)
         destination.append(frame)
         return destination
+
+
+def _remember(routes: dict[bytes, T], raw: bytes, target: T) -> None:
+    if len(routes) >= ROUTES_MAX:
+        routes.clear()
+    routes[raw] = target
 
 
 def _returned_key(frame: bytes) -> bytes:

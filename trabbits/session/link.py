@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from trabbits.session.observation import Observation
+from trabbits.session.renaming import QueueNames
 from trabbits.wire.resplit import resplit
 from trabbits.wire.scanner import Destination, Scanner
 
@@ -26,6 +27,7 @@ class Link:
         "frame_max",
         "index",
         "name",
+        "names",
         "node",
         "observation",
         "open",
@@ -47,6 +49,7 @@ class Link:
         observation: Observation,
         index: int = 0,
         patching: bool = False,
+        names: QueueNames | None = None,
     ) -> None:
         #: The upstream's name, for people.
         self.name = name
@@ -54,6 +57,8 @@ class Link:
         self.node = node
         #: The place of the upstream in the configuration: only for orders that must be stable.
         self.index = index
+        #: What the upstream calls the client's queues, None where it calls them so, too.
+        self.names = names
         self.frame_max = frame_max
         self.own_channel = own_channel
         self.open = True
@@ -74,9 +79,18 @@ class Link:
         )
 
     def send(self, frame: bytes) -> None:
-        """Send the node a frame that does not come from the client as it is, or not by a common route."""
+        """Send the node a frame that does not come from the client as it is, or not by a common route.
+
+        Queues have the client's names in it.  Raises `UnusableName` for one that the upstream cannot have.
+        """
+        if self.names is not None:
+            frame = self.names.frame_for_link(frame)
         self.observation.sent_to_link(self.name, frame)
         self.out.append(frame)
+
+    def queue_name(self, queue: bytes) -> bytes:
+        """What the upstream calls the client's `queue`.  Raises `UnusableName`."""
+        return queue if self.names is None else self.names.renamed(queue)
 
     def take(self) -> bytes:
         """Everything that waits for the node, as one piece; raises `Violation` when a frame cannot be cut."""

@@ -154,6 +154,10 @@ class Observation:
             failed: int = _INDEX(frame, len(frame) - 5)[0]
             self.errored[failed] = self.errored.get(failed, 0) + 1
 
+    def held_for_client(self) -> None:
+        """A frame made for the client is held back; `released_to_client` will tell when it goes."""
+        self.own_frames += 1
+
     def released_to_client(self, frame: bytes) -> None:
         """A method that was held back goes to the client now; its frames were counted as they came."""
         self._to_client.note(_INDEX(frame, 7)[0], frame)

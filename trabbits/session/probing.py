@@ -134,7 +134,7 @@ class Probing:
     def _ask(self, probe: _Probe, link: Link) -> None:
         if self._probe is probe and link in probe.awaited:
             token = probe.awaited[link] = next(self._tokens)
-            self._session.actions.append(ProbeQueue(link, probe.queue.decode(), token))
+            self._session.actions.append(ProbeQueue(link, link.queue_name(probe.queue).decode(), token))
 
     def _known(self, probe: _Probe, link: Link) -> None:
         del probe.awaited[link]
@@ -144,7 +144,7 @@ class Probing:
             self._session.settle_due = True
 
     def _failed(self, probe: _Probe, link: Link, text: str) -> None:
-        queue = probe.queue.decode()
+        queue = link.queue_name(probe.queue).decode()
         self._session.log(LogId.QUEUE_PROBE_FAILED, upstream=link.name, node=link.node, queue=queue, text=text)
 
     def _end(self) -> None:

@@ -32,8 +32,10 @@ from trabbits.session.observation import Observation
 from trabbits.session.opening import Opening, unavailable
 from trabbits.session.phase import BEFORE_OPEN, ENDING, Phase
 from trabbits.session.plain import PlainRelay
+from trabbits.session.plain_renaming import RenamingPlainRelay
 from trabbits.session.probing import Probing
 from trabbits.session.relay import Relay
+from trabbits.session.renaming import QueueNames
 from trabbits.session.secrets import SecretUpdates
 from trabbits.session.settings import SessionSettings
 from trabbits.session.timers import Supervision
@@ -202,6 +204,7 @@ class Session(Visible):
     def link_opened(self, name: str, node: str, frame_max: int, own_channel: int) -> Link:
         """An upstream opened the virtual host; returns the link whose octets are to be reported from now on."""
         index = next(i for i, upstream in enumerate(self.settings.upstreams) if upstream.name == name)
+        renamer = self.settings.upstreams[index].renamer
         link = Link(
             name,
             node,
@@ -212,6 +215,7 @@ class Session(Visible):
             observation=self.observation,
             index=index,
             patching=len(self.settings.upstreams) > 1,
+            names=QueueNames(renamer, name, frame_max) if renamer is not None else None,
         )
         self.links.append(link)
         self.log(LogId.LINK_OPENED, upstream=name, node=node)
@@ -270,6 +274,8 @@ class Session(Visible):
         self.log(LogId.LINK_CLOSED_BY_UPSTREAM, upstream=link.name, node=link.node, code=code, text=text)
         self.ending.link_gone(link)
         if not unavailable(code, text) or not self._opening.skips(link.name, f"{code} {text}"):
+            if link.names is not None:
+                text = link.names.text_for_client(text)
             self.close(code, f"{text} (upstream '{link.name}')", class_id, method_id)
 
     def link_gone(self, link: Link) -> None:
@@ -363,7 +369,8 @@ class Session(Visible):
         self.phase = Phase.RUNNING
         self.links.sort(key=lambda link: link.index)
         if len(self.settings.upstreams) == 1:
-            self.relay = PlainRelay(self, self.links[0])
+            plain = PlainRelay if self.links[0].names is None else RenamingPlainRelay
+            self.relay = plain(self, self.links[0])
         else:
             self.client_scanner.patching = True
             self.relay = FanRelay(self)
@@ -387,6 +394,8 @@ class Session(Visible):
             return link.control
         if self.auto_deletes is not None:
             self.auto_deletes.answered(link, index, channel, frame)
+        if link.names is not None:
+            frame = link.names.frame_for_client(index, frame)
         if self.phase is Phase.RUNNING and self.relay is not None:
             return self.relay.link_method(link, index, channel, frame)
         self.ending.clean_up.link_method(link, index, channel)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from attrs import field, frozen
 
 from trabbits import __version__
-from trabbits.interfaces import IQueueAttributeRewriter, IRoutingStrategy
+from trabbits.interfaces import IQueueAttributeRewriter, IQueueRenamer, IRoutingStrategy
 from trabbits.session.announced import AnnouncedVersion
 from trabbits.session.reply_keys import ReplyKeys
 from trabbits.wire.constants import FRAME_MIN_SIZE
@@ -28,6 +28,11 @@ class UpstreamSettings:
     required: bool = True
     try_passive: bool = False
     emulate_auto_delete: bool = False
+
+    @property
+    def renamer(self) -> IQueueRenamer | None:
+        """The rewriter, if it also renames queues."""
+        return self.rewriter if IQueueRenamer.providedBy(self.rewriter) else None
 
 
 @frozen

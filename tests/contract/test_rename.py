@@ -1,0 +1,237 @@
+"""`rename`: the brokers hold queues under other names, and clients see their own everywhere.
+
+In the fan, upstream a has the client's names and b has others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pika
+import pytest
+from pamqp import commands
+from pika.exceptions import ChannelClosedByBroker
+
+from tests.contract.conftest import running
+from tests.contract.receiving import Inbox
+from tests.contract.target import Target, Witness, each_upstream, fan_config, plain_config, unique
+from tests.proxy import TrabbitsProcess
+from trabbits.testing.rabbitmq import RabbitNode
+
+PREFIX = "new."
+RENAME = {"plugin": "rename", "options": {"prefix": PREFIX}}
+
+
+@pytest.fixture(scope="module", params=["plain", "fan"])
+def renaming_proxy(
+    request: pytest.FixtureRequest, rabbit_a: RabbitNode, rabbit_b: RabbitNode
+) -> Iterator[tuple[str, TrabbitsProcess]]:
+    """A proxy whose last upstream has other names for queues."""
+    config = plain_config(rabbit_a) if request.param == "plain" else fan_config(rabbit_a, rabbit_b)
+    config["upstreams"][-1]["rewriters"] = [RENAME]
+    for proxy in running(TrabbitsProcess(config)):
+        yield request.param, proxy
+
+
+@pytest.fixture
+def renaming(
+    renaming_proxy: tuple[str, TrabbitsProcess],
+    rabbit_a: RabbitNode,
+    rabbit_b: RabbitNode,
+    witness_a: Witness,
+    witness_b: Witness,
+) -> Iterator[Target]:
+    """The target that renames."""
+    kind, proxy = renaming_proxy
+    nodes, witnesses = {"a": rabbit_a}, {"a": witness_a}
+    if kind == "fan":
+        nodes["b"], witnesses["b"] = rabbit_b, witness_b
+    target = Target(kind, proxy, nodes, witnesses)
+    yield target
+    target.close_all()
+
+
+def there(target: Target, upstream: str, queue: str) -> str:
+    """What the queue is called at this upstream."""
+    return queue if target.id == "fan" and upstream == "a" else PREFIX + queue
+
+
+def put(target: Target, upstream: str, queue: str, *bodies: bytes) -> None:
+    """Puts messages into the queue at this upstream, past the proxy."""
+    target.at(upstream).put(there(target, upstream, queue), *bodies)
+
+
+@each_upstream
+def test_the_brokers_hold_queues_under_their_names(renaming: Target, upstream: str) -> None:
+    channel = renaming.channel()
+    queue = unique("q")
+    assert channel.queue_declare(queue).method.queue == queue
+    assert channel.queue_declare(queue, passive=True).method.queue == queue
+    witness = renaming.at(upstream)
+    assert witness.has_queue(there(renaming, upstream, queue))
+    assert witness.has_queue(queue) is (there(renaming, upstream, queue) == queue)
+    channel.queue_bind(queue, "amq.direct", queue)
+    with witness.channel() as behind:
+        behind.confirm_delivery()
+        behind.basic_publish("amq.direct", queue, b"bound", mandatory=True)
+    assert witness.depth(there(renaming, upstream, queue)) == 1
+    assert channel.queue_purge(queue).method.message_count == 1
+    channel.queue_unbind(queue, "amq.direct", queue)
+    with witness.channel() as behind, pytest.raises(pika.exceptions.UnroutableError):
+        behind.confirm_delivery()
+        behind.basic_publish("amq.direct", queue, b"unbound", mandatory=True)
+    channel.queue_delete(queue)
+    assert not witness.has_queue(there(renaming, upstream, queue))
+
+
+@each_upstream
+def test_a_message_to_a_queue_comes_back_with_the_clients_name(renaming: Target, upstream: str) -> None:
+    """Published to the default exchange, confirmed, consumed, and got."""
+    channel = renaming.channel()
+    channel.confirm_delivery()
+    queue = renaming.key_for(upstream, unique("q"))
+    channel.queue_declare(queue)
+    for number in range(4):
+        channel.basic_publish("", queue, b"%d" % number, mandatory=True)
+    assert renaming.at(upstream).depth(there(renaming, upstream, queue)) == 4
+    method, _, body = channel.basic_get(queue, auto_ack=True)
+    assert (method.routing_key, method.message_count, body) == (queue, 3, b"0")
+    inbox = Inbox.consuming(channel, queue)
+    inbox.wait_for(3)
+    assert inbox.bodies == [b"1", b"2", b"3"]
+    assert {delivery.method.routing_key for delivery in inbox.deliveries} == {queue}
+    inbox.deliveries[-1].ack(multiple=True)
+    assert channel.queue_delete(queue).method.message_count == 0
+
+
+def test_deliveries_of_all_upstreams_wait_for_the_window(renaming: Target) -> None:
+    """Those that are held back, too, come with the client's name and in order."""
+    channel = renaming.channel()
+    channel.basic_qos(prefetch_count=2)
+    queue = unique("q")
+    channel.queue_declare(queue)
+    upstreams = ("a", "b") if renaming.links == 2 else ("a",)
+    for upstream in upstreams:
+        put(renaming, upstream, queue, *(f"{upstream}{number}".encode() for number in range(20)))
+    inbox = Inbox.consuming(channel, queue)
+    for number in range(20 * renaming.links):
+        inbox.wait_for(number + 1)
+        inbox.deliveries[number].ack()
+    for upstream in upstreams:
+        mine = [body for body in inbox.bodies if body.startswith(upstream.encode())]
+        assert mine == [f"{upstream}{number}".encode() for number in range(20)]
+    assert {delivery.method.routing_key for delivery in inbox.deliveries} == {queue}
+    channel.queue_delete(queue)
+
+
+@each_upstream
+def test_a_message_for_a_queue_that_is_not_there_is_returned_with_the_clients_name(
+    renaming: Target, upstream: str
+) -> None:
+    client = renaming.raw()
+    client.open_channel(1)
+    queue = renaming.key_for(upstream, unique("q"))
+    client.publish("", queue, b"lost", mandatory=True)
+    returned = client.expect_content(commands.Basic.Return)
+    assert (returned.method.exchange, returned.method.routing_key, returned.body) == ("", queue, b"lost")
+
+
+def test_errors_name_the_clients_queue(renaming: Target) -> None:
+    queue = unique("q")
+    with pytest.raises(ChannelClosedByBroker) as caught:
+        renaming.channel().queue_declare(queue, passive=True)
+    assert (caught.value.reply_code, caught.value.reply_text) == (404, f"NOT_FOUND - no queue '{queue}' in vhost '/'")
+    channel = renaming.channel()
+    channel.queue_declare(queue)
+    with pytest.raises(ChannelClosedByBroker) as caught:
+        renaming.channel().queue_declare(queue, durable=True)
+    assert caught.value.reply_code == 406
+    assert f"for queue '{queue}' in vhost" in caught.value.reply_text
+    channel.queue_delete(queue)
+
+
+@each_upstream
+def test_request_and_answer_over_queues(renaming: Target, upstream: str) -> None:
+    """The answer's queue has the name that the requester gave in reply_to."""
+    requester, server = renaming.channel(), renaming.channel()
+    requests = renaming.key_for(upstream, unique("requests"))
+    answers = renaming.key_for(upstream, unique("answers"))
+    server.queue_declare(requests, auto_delete=True)
+    requester.queue_declare(answers, exclusive=True)
+    inbox, got = Inbox.consuming(server, requests, auto_ack=True), Inbox.consuming(requester, answers, auto_ack=True)
+    requester.basic_publish("", requests, b"ping", pika.BasicProperties(reply_to=answers, correlation_id="1"))
+    request = inbox.wait_for(1)[0]
+    server.basic_publish("", request.properties.reply_to, b"pong")
+    got.wait_for(1)
+    assert got.bodies == [b"pong"]
+
+
+@each_upstream
+def test_direct_reply_to(renaming: Target, upstream: str) -> None:
+    requester, server = renaming.channel(), renaming.channel()
+    requests = renaming.key_for(upstream, unique("requests"))
+    server.queue_declare(requests, auto_delete=True)
+    inbox = Inbox.consuming(server, requests, auto_ack=True)
+    got = Inbox.consuming(requester, "amq.rabbitmq.reply-to", auto_ack=True)
+    requester.basic_publish("", requests, b"ping", pika.BasicProperties(reply_to="amq.rabbitmq.reply-to"))
+    server.basic_publish("", inbox.wait_for(1)[0].properties.reply_to, b"pong")
+    got.wait_for(1)
+    assert got.bodies == [b"pong"]
+
+
+@each_upstream
+def test_dead_letters_find_their_queue(renaming: Target, upstream: str) -> None:
+    channel = renaming.channel()
+    queue, dead = renaming.key_for(upstream, unique("q")), unique("dead")
+    channel.queue_declare(dead)
+    letters: dict[str, Any] = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead}
+    channel.queue_declare(queue, arguments=letters)
+    channel.basic_publish("", queue, b"bad")
+    inbox = Inbox.consuming(channel, queue)
+    channel.basic_reject(inbox.wait_for(1)[0].method.delivery_tag, requeue=False)
+    corpses = Inbox.consuming(channel, dead, auto_ack=True)
+    assert corpses.wait_for(1)[0].method.routing_key == dead
+    assert corpses.bodies == [b"bad"]
+    for each in (queue, dead):
+        channel.queue_delete(each)
+
+
+def test_a_binding_without_names_is_for_the_queue_declared_last(renaming: Target) -> None:
+    channel = renaming.channel()
+    queue = renaming.key_for("b", unique("q"))
+    channel.queue_declare(queue)
+    client = renaming.raw()
+    client.open_channel(1)
+    client.call(commands.Queue.Declare(queue=queue), commands.Queue.DeclareOk)
+    client.call(commands.Queue.Bind(queue="", exchange="amq.direct", routing_key=""), commands.Queue.BindOk)
+    channel.confirm_delivery()
+    channel.basic_publish("amq.direct", queue, b"bound", mandatory=True)
+    assert renaming.at("b").take(there(renaming, "b", queue)) == [b"bound"]
+    channel.queue_delete(queue)
+
+
+def test_server_named_queues_keep_their_names(renaming: Target) -> None:
+    channel = renaming.channel()
+    queue = channel.queue_declare("", exclusive=True).method.queue
+    assert queue.startswith("trabbits.gen-")
+    for witness in renaming.places:
+        assert witness.has_queue(queue)
+    channel.confirm_delivery()
+    channel.basic_publish("", queue, b"own", mandatory=True)
+    inbox = Inbox.consuming(channel, queue, auto_ack=True)
+    inbox.wait_for(1)
+    assert inbox.bodies == [b"own"]
+
+
+def test_a_name_that_does_not_fit_closes_the_channel_only(renaming: Target) -> None:
+    connection = renaming.connect()
+    channel = connection.channel()
+    with pytest.raises(ChannelClosedByBroker) as caught:
+        channel.queue_declare("n" * 254)
+    assert caught.value.reply_code == 406
+    assert "renames queues" in caught.value.reply_text
+    again = connection.channel(channel.channel_number)
+    queue = unique("q")
+    again.queue_declare(queue)
+    again.queue_delete(queue)
