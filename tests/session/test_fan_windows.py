@@ -167,6 +167,20 @@ def test_the_window_of_the_channel_may_change(opened: Opening) -> None:
     play.expect_client(message(5, b"five"), message(6, b"six"))
 
 
+def test_a_prefetch_for_consumers_lifts_that_of_the_channel(opened: Opening) -> None:
+    """As in RabbitMQ: else a client would wait for deliveries that its broker has sent."""
+    play = opened("a", "b")
+    prefetch(play, 1, whole_channel=True)
+    consume(play)
+    play.link("a", message(1))
+    play.expect_client(message(1))
+    play.link("b", message(1, b"two"))
+    play.expect_nothing()
+    asked(play, Basic.Qos(prefetch_count=3))
+    play.expect_client(message(2, b"two"))
+    answered(play, Basic.QosOk())
+
+
 def test_both_windows_hold(opened: Opening) -> None:
     play = opened("a", "b")
     prefetch(play, 2)

@@ -208,7 +208,8 @@ class FanRequests:
         if method.global_:
             state.limit = method.prefetch_count
         else:
-            state.prefetch = method.prefetch_count
+            # RabbitMQ lifts the limit of the channel with that (rabbit_channel, "unlimit_prefetch").
+            state.prefetch, state.limit = method.prefetch_count, 0
         self._all(state, amqp.BASIC_QOS, frame)
         self._relay.release(state)
 
