@@ -12,6 +12,7 @@ from tests.simulation.client import Client, Life
 from tests.simulation.client_channel import ChannelState
 from tests.simulation.failure import demand
 from tests.simulation.tap import TapChannel
+from tests.simulation.topology import RENAMED
 from trabbits.log_ids import LogId
 from trabbits.session.fan import FanRelay
 from trabbits.session.phase import Phase
@@ -153,7 +154,8 @@ def _brokers_are_empty(world: World) -> None:
 def _auto_deletes_are_gone(world: World) -> None:
     """`emulate_auto_delete`: "auto" was declared by sessions that all have ended."""
     for name in world.options.emulate:
-        if "auto" not in world.brokers[name].vhost().queues:
+        queue = RENAMED + "auto" if name in world.options.rename else "auto"
+        if queue not in world.brokers[name].vhost().queues:
             continue
         logged = {id for client in world.clients for id in client.surroundings.logged}
         excused = LogId.QUEUE_NOT_DELETED in logged or any(client.troubled for client in world.clients)

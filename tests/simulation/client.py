@@ -58,6 +58,7 @@ class Client:
         self.random = world.random
         self.life = Life.OPENING
         self.surroundings = Surroundings(world, who, settings, self.received, self.hung_up)
+        self.surroundings.on_trouble = self.excuse
         self.pipe = self.surroundings.from_client
         self.numbers = tuple(range(1, world.options.channels + 1))
         self.channels = {number: self._fresh(number) for number in self.numbers}
@@ -65,6 +66,9 @@ class Client:
         self.troubled = False
         self.blocked = False
         self.secrets = 0
+        #: Queues and exchanges that it has declared, or wanted to.
+        self.declared: list[str] = []
+        self.exchanges: set[str] = set()
         self.room = 0
         self.heartbeat = 0
         #: Whether the client does not even send heartbeats.

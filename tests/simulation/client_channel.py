@@ -67,6 +67,7 @@ class ChannelState:
         #: The limits of the channel that may hold: the last one that was answered, and those asked for since.
         self.limits = [0]
         self.recovering = 0
+        self.recovers = 0
         self.confirms = False
         self.published = 0
         self.unconfirmed: dict[int, Message] = {}
@@ -177,11 +178,12 @@ class ChannelState:
     def recovered(self) -> None:
         """recover-ok: what was outstanding comes again."""
         self.recovering -= 1
+        self.recovers += 1
         self.outstanding.clear()
         for consumer in (*self.consumers.values(), *self.fading.values()):
             consumer.unacked = 0
         for tap in self.taps():
-            tap.forget_stale()
+            tap.forget_stale(self.recovers)
 
     def rolled_back(self, settled: dict[int, tuple[Delivery, Consumer | None]]) -> None:
         """tx.rollback-ok: what was settled is outstanding again."""

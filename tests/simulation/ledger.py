@@ -90,8 +90,8 @@ class Delivery:
         self.intent: str | None = None
         #: Whether the client has it.
         self.reached = False
-        #: Whether the client may never get it, because it asked to recover.
-        self.stale = False
+        #: The number of the basic.recover after which the client will not get it any more, 0 for none.
+        self.stale = 0
 
 
 class Ledger:

@@ -95,7 +95,7 @@ class LinkEnd:
         self.node = f"{name}.example:5672"
         self.receiver = receiver
         self.stage = Stage.START
-        self.tap = Tap(name, world.ledger)
+        self.tap = Tap(name, world.ledger, renames=name in world.options.rename)
         self.frame_max = 0
         self.own_channel = 0
         #: The receiver hears nothing more.

@@ -9,9 +9,10 @@ from random import Random
 from typing import Final
 
 from attrs import frozen
+from zope.interface import implementer
 
-from tests.simulation.topology import QUEUES, ByHeader, ByKey
-from trabbits.interfaces import IQueueAttributeRewriter, QueueAttributes, QueueDeclare
+from tests.simulation.topology import QUEUES, RENAMED, ByHeader, ByKey
+from trabbits.interfaces import IQueueAttributeRewriter, IQueueRenamer, QueueAttributes, QueueDeclare
 from trabbits.session.settings import SessionSettings, UpstreamSettings
 
 #: The least frame_max that holds every method without a table: a close with the longest text.
@@ -22,7 +23,7 @@ FRAME_MIN: Final = 300
 class Options:
     """Everything that is decided before a simulation begins.
 
-    `names` are the upstreams, one letter each; `optional`, `down`, `probe` and `emulate` are some of them.  `room` is how
+    `names` are the upstreams, one letter each; `optional`, `down`, `probe`, `emulate` and `rename` are some of them.  `room` is how
     many octets a transport takes before it is full, `chunks` how octets are cut, `faults` how often something goes wrong
     in a step.  `favours` are factors for the steps of the clients' programs.
     """
@@ -32,6 +33,7 @@ class Options:
     down: str
     probe: str
     emulate: str
+    rename: str
     clients: int
     channels: int
     steps: int
@@ -54,7 +56,7 @@ class Options:
         """On one line."""
         parts = [f"{self.names}", f"{self.clients} clients", f"{self.channels} channels", f"{self.steps} steps"]
         parts += [f"frame_max {self.frame_max}/{self.link_frame_max}", f"room {self.room}", f"chunks {self.chunks}"]
-        parts += [f"{name}: {value}" for name in ("optional", "down", "probe", "emulate") if (value := getattr(self, name))]
+        parts += [f"{name}: {value}" for name in ("optional", "down", "probe", "emulate", "rename") if (value := getattr(self, name))]
         parts += [name for name in ("interleave", "by_headers", "best_effort") if getattr(self, name)]
         parts += [f"faults {self.faults}", f"held_max {self.held_max}", f"heartbeat {self.heartbeat}"]
         return ", ".join(parts)
@@ -80,6 +82,7 @@ def options_of(random: Random, steps: int | None = None) -> Options:
         down=some_of(random, optional, 0.6),
         probe=some_of(random, names, 0.6) if random.random() < 0.15 else "",
         emulate=some_of(random, names, 0.6) if random.random() < 0.2 else "",
+        rename=some_of(random, names, 0.6) if random.random() < 0.15 else "",
         clients=random.choices((1, 2, 3), (50, 38, 12))[0],
         channels=random.choice((1, 1, 2, 3)),
         steps=chosen if steps is None else steps,
@@ -119,13 +122,26 @@ class Rewriter:
         return QueueAttributes(auto_delete=self._auto_delete, arguments=self._arguments)
 
 
+@implementer(IQueueRenamer)
+class Renamer(Rewriter):
+    """What an upstream gets that calls all queues differently."""
+
+    def renamed(self, queue: str) -> str:
+        return RENAMED + queue
+
+    def original(self, queue: str) -> str:
+        return queue.removeprefix(RENAMED)
+
+
 def settings_of(options: Options) -> SessionSettings:
     """The settings of all sessions of a simulation."""
     upstreams = []
     for name in options.names:
         emulate, probe = name in options.emulate, name in options.probe
         rewriter: IQueueAttributeRewriter | None = None
-        if emulate or probe:
+        if name in options.rename:
+            rewriter = Renamer(emulate=emulate, probe=probe)  # type: ignore[assignment]  # zope's interface
+        elif emulate or probe:
             rewriter = Rewriter(emulate=emulate, probe=probe)  # type: ignore[assignment]  # structurally
         upstreams.append(
             UpstreamSettings(

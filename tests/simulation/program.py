@@ -268,6 +268,7 @@ class Program:
         quiet = not state.consumers and not state.fading and not state.expected
         if quiet and self.random.random() < 0.3:
             state.outstanding.clear()
+            state.recovers += 1
             client.send(state.number, call(state.number, Basic.RecoverAsync, True))
             return
         state.recovering += 1
@@ -280,11 +281,9 @@ class Program:
         roll = self.random.random()
         if roll < 0.05 and state.last_queue:
             return ""
-        if roll < 0.15:
-            return f"own-{client.who}"
-        if roll < 0.25:
-            return "auto"
-        return self.random.choice(self.world.queue_names) if roll < 0.99 else "missing"
+        if roll < 0.13 and client.declared:
+            return self.random.choice(client.declared)
+        return self.random.choice(self.world.queue_names) if roll < 0.995 else "missing"
 
     def _declare(self, client: Client, state: ChannelState) -> None:
         random = self.random
@@ -305,6 +304,8 @@ class Program:
         if durable and random.random() < 0.03:
             arguments = {"x-max-length": 77}
         state.last_queue = queue or "generated"
+        if queue and queue not in client.declared:
+            client.declared.append(queue)
         octets = on(
             state.number,
             Queue.Declare(
@@ -338,6 +339,9 @@ class Program:
         if roll < 0.5:
             octets = on(number, Exchange.Declare(exchange=name, exchange_type="fanout", auto_delete=True, nowait=nowait))
             reply: type[Any] = Exchange.DeclareOk
+            client.exchanges.add(name)
+        elif name not in client.exchanges:
+            return
         elif roll < 0.75:
             octets = on(number, Exchange.Bind(destination=name, source="xf", nowait=nowait, arguments={}))
             reply = Exchange.BindOk
@@ -384,7 +388,7 @@ class Program:
         elif kind == "no exchange":
             state.mistaken = True
             self._publish_one(client, state, "missing")
-        elif kind == "tag in use" and state.consumers:
+        elif kind == "tag in use" and not any(each.cancelling for each in state.consumers.values()) and state.consumers:
             client.excuse()
             tag = next(iter(state.consumers))
             octets = call(number, Basic.Consume, 0, "q0", tag, False, False, False, False)

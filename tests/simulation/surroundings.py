@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.codec import Channel, Contents, Queue, call
 from tests.simulation.failure import Broken, demand
 from tests.simulation.link_end import LinkEnd, Stage
-from tests.simulation.pipe import Pipe
+from tests.simulation.pipe import Pipe, nothing
 from trabbits.log_ids import LogId
 from trabbits.session import actions
 from trabbits.session.actions import Deletion
@@ -61,6 +61,9 @@ class Surroundings:
         self.finished = False
         self._gauge = True
         self._end: Call | None = None
+        #: Called when something happened that may end the session, by no fault of trabbits.
+        self.on_trouble: Callable[[], None] = nothing
+        self._failed: set[str] = set()
         self._sent = Contents(f"{who} c<-t")
         self.logged: list[LogId] = []
         #: What may have gone wrong without trabbits being to blame: the ids of log entries that are no surprise.
@@ -202,6 +205,9 @@ class Surroundings:
         self.world.ledger.count(f"log {id.event}")
         if id is LogId.INTERNAL_ERROR:
             raise Broken("no internal errors", text) from fields.get("error")
+        if id in (LogId.HEARTBEAT_MISSED, LogId.HANDSHAKE_TIMEOUT, LogId.CLOSE_TIMEOUT):
+            # Time passes faster than octets do.
+            self.on_trouble()
         if id in (LogId.LINK_VIOLATION, LogId.CLIENT_VIOLATION, LogId.ROUTING_FAILED):
             demand(id in self.excused, "no false accusations", text)
 
@@ -225,6 +231,7 @@ class Surroundings:
     def _down(self, name: str) -> None:
         if name in self.attempts and self.attempts[name] is None:
             del self.attempts[name]
+            self._failed_at(name)
             self.session.link_unreachable(name, "", f"upstream '{name}' is down")
             self.flush()
 
@@ -258,8 +265,15 @@ class Surroundings:
 
     def unreachable(self, end: LinkEnd, text: str) -> None:
         self._not_opened(end)
+        self._failed_at(end.name)
         self.session.link_unreachable(end.name, end.node, text)
         self.flush()
+
+    def _failed_at(self, name: str) -> None:
+        self._failed.add(name)
+        options = self.world.options
+        if name not in options.optional or self._failed == set(options.names):
+            self.on_trouble()
 
     def _not_opened(self, end: LinkEnd) -> None:
         self.attempts.pop(end.name, None)
@@ -283,6 +297,7 @@ class Surroundings:
 
     def lost(self, end: LinkEnd, reason: str) -> None:
         link = self._links[end]
+        self.on_trouble()
         self.session.link_lost(link, reason)
         self._forget(link)
         self.flush()
@@ -472,5 +487,5 @@ class Surroundings:
         """Whether the session waits for something that only time brings, but for heartbeats."""
         waits = any(name != "heartbeat" for name in self.timers)
         asking = any(end.asking for end in self.every_end)
-        opening = any(end.stage is not Stage.OPEN and not end.gone for end in self.every_end)
-        return waits or asking or opening
+        moving = any(not end.gone and (end.over or end.stage is not Stage.OPEN) for end in self.every_end)
+        return waits or asking or moving

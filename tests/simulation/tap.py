@@ -25,10 +25,12 @@ from tests.simulation.codec import (
     Tx,
     Whole,
     decoded,
+    short,
     tag_at,
 )
 from tests.simulation.failure import demand
 from tests.simulation.ledger import Delivery, Ledger, Message
+from tests.simulation.topology import RENAMED
 
 #: (consumer tag or None, number of the message)
 Key = tuple["bytes | None", int]
@@ -57,6 +59,7 @@ class TapChannel:
         self.confirming: dict[int, Message] | None = None
         self.published = 0
         self.last_message = 0
+        self.recovers = 0
         #: What was settled since the last commit.
         self.transaction: dict[int, Delivery] | None = None
         #: Whether deliveries on it can still be expected to reach the client.
@@ -83,10 +86,10 @@ class TapChannel:
                 return delivery
         return None
 
-    def forget_stale(self) -> None:
-        """The client was told that it was recovered: what comes now is new."""
+    def forget_stale(self, recover: int) -> None:
+        """The client was told that so many recovers are done: what comes now is newer."""
         for key in list(self.pending):
-            kept = [each for each in self.pending[key] if not each.stale]
+            kept = [each for each in self.pending[key] if not 0 < each.stale <= recover]
             if kept:
                 self.pending[key] = kept
             else:
@@ -96,8 +99,9 @@ class TapChannel:
 class Tap:
     """One link.  `up` gets the frames that trabbits sends, `down` those that have arrived at trabbits."""
 
-    def __init__(self, name: str, ledger: Ledger) -> None:
+    def __init__(self, name: str, ledger: Ledger, *, renames: bool) -> None:
         self.name = name
+        self._renames = renames
         self.ledger = ledger
         self.channels: dict[int, TapChannel] = {}
         self.own_channel = 0
@@ -239,7 +243,11 @@ class Tap:
             consumer = frame[12:at]
             no_ack = state.consumers.get(consumer, False)
         tag = tag_at(frame, at)
-        content = frame[at + 8 : -5 if whole.index == GET_OK else -1], whole.header, whole.body
+        rest = frame[at + 8 : -5 if whole.index == GET_OK else -1]
+        if self._renames and rest[1] == 0 and rest[3:].startswith(RENAMED.encode()):
+            # The default exchange: its key is a queue's name.
+            rest = rest[:2] + short(rest[3 + len(RENAMED) :].decode())
+        content = rest, whole.header, whole.body
         demand(tag == state.last_tag + 1, "model", f"{self.name} sent tag {tag} behind {state.last_tag}")
         state.last_tag = tag
         message = self.ledger.of(whole.header, f"delivered by {self.name}")
@@ -275,7 +283,8 @@ class Tap:
             state.live = False
 
     def _recovered(self, state: TapChannel) -> None:
+        state.recovers += 1
         for delivery in state.unsettled.values():
             demand(delivery.intent is None, "settling", f"m{delivery.message.number} was acknowledged, not passed on")
-            delivery.stale = True
+            delivery.stale = state.recovers
         state.unsettled.clear()

@@ -29,6 +29,8 @@ QUEUES: Final[dict[str, dict[str, Any]]] = {
     "dlx": {"x-message-ttl": 400, "x-dead-letter-exchange": "xd", "x-dead-letter-routing-key": "dead"},
     "dead": {},
 }
+#: What the names of all queues begin with at an upstream that renames them.
+RENAMED: Final = "r."
 EXCHANGES: Final = {"xd": "direct", "xf": "fanout", "xt": "topic", "xh": "headers"}
 #: The table ``{"h": 1}``.
 HEADER_TABLE: Final = b"\x00\x00\x00\x07\x01hI\x00\x00\x00\x01"
@@ -42,8 +44,8 @@ def table_with(to: str, *, matched: bool) -> bytes:
     return len(entries).to_bytes(4, "big") + entries
 
 
-def set_up(broker: Broker, queues: list[str], names: str) -> None:
-    """Make everything at one broker."""
+def set_up(broker: Broker, queues: list[str], names: str, prefix: str) -> None:
+    """Make everything at one broker, which calls all queues by their names with a prefix."""
     vhost = broker.vhost()
     for name, kind in EXCHANGES.items():
         vhost.add_exchange(TYPES[kind](name, durable=True))
@@ -53,7 +55,7 @@ def set_up(broker: Broker, queues: list[str], names: str) -> None:
             for key, value in QUEUES[name].items()
         }
         queue = ReportingQueue(
-            name, durable=True, auto_delete=False, owner=None, arguments=arguments,
+            prefix + name, durable=True, auto_delete=False, owner=None, arguments=arguments,
             clock=broker.clock, timers=broker.timers, memory=broker.memory,
         )  # fmt: skip
         queue.broker = broker.name
@@ -61,9 +63,9 @@ def set_up(broker: Broker, queues: list[str], names: str) -> None:
         vhost.add_queue(queue)
         for upstream in names:
             vhost.bind(vhost.exchanges["xd"], Binding(queue, f"{upstream}.{name}"))
-    q0, q1 = vhost.queues["q0"], vhost.queues["q1"]
+    q0, q1 = vhost.queues[prefix + "q0"], vhost.queues[prefix + "q1"]
     if "dead" in queues:
-        vhost.bind(vhost.exchanges["xd"], Binding(vhost.queues["dead"], "dead"))
+        vhost.bind(vhost.exchanges["xd"], Binding(vhost.queues[prefix + "dead"], "dead"))
     vhost.bind(vhost.exchanges["xf"], Binding(q0, ""))
     vhost.bind(vhost.exchanges["xf"], Binding(q1, ""))
     vhost.bind(vhost.exchanges["xt"], Binding(q1, "*.t"))

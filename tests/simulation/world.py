@@ -20,7 +20,7 @@ from tests.simulation.faults import Faults
 from tests.simulation.ledger import Ledger, reporting_to
 from tests.simulation.options import FRAME_MIN, Options, options_of, settings_of
 from tests.simulation.program import Program
-from tests.simulation.topology import set_up
+from tests.simulation.topology import RENAMED, set_up
 from tests.simulation.trace import Trace
 from trabbits.session import declares, fan
 from trabbits.testing.broker import Broker
@@ -122,7 +122,7 @@ class World:
             limits = Limits(frame_max=options.link_frame_max[name], heartbeat=0, frame_min=FRAME_MIN)
             clock = BrokerClock(self.clock, name)
             broker = self.brokers[name] = Broker(name, clock=clock.seconds, random=Random(self.seed), limits=limits)
-            set_up(broker, self.queue_names, options.names)
+            set_up(broker, self.queue_names, options.names, RENAMED if name in options.rename else "")
         self.down = set(options.down)
         if set(options.names) == self.down:
             self.down.discard(options.names[0])
@@ -204,6 +204,7 @@ class World:
     def _end(self) -> None:
         self.trace.event("", "no faults any more: everything comes to its end")
         self.faults.stop()
+        self._collect()
         self._chunks = "mixed"
         for _ in range(_ROUNDS):
             self._come_to_rest()
