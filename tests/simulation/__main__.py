@@ -26,7 +26,9 @@ PROGRESS = 10.0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description="Simulate sessions, brokers and clients.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulation", description="Simulate sessions, brokers and clients."
+    )
     parser.add_argument("--seed", type=int, help="this seed alone, with its trace")
     parser.add_argument("--steps", type=int, help="with --seed: so many steps instead of the seed's own")
     parser.add_argument("--trace", default="60", help="with --seed: so many events of the trace, or 'all'")

@@ -82,7 +82,9 @@ def settled(world: World) -> None:
             continue
         who = client.who
         demand(not session.client_scanner.stalled, "nothing is stuck", f"{who} is stalled")
-        demand(not surroundings.client_paused_by, "nothing is stuck", f"{who} is paused by {surroundings.client_paused_by}")
+        demand(
+            not surroundings.client_paused_by, "nothing is stuck", f"{who} is paused by {surroundings.client_paused_by}"
+        )
         for link, reasons in surroundings.link_paused_by.items():
             demand(not link.open or not reasons, "nothing is stuck", f"{link} of {who} is paused by {reasons}")
         demand(not client.secrets, "one reply", f"update-secret of {who} is not answered")
@@ -131,7 +133,9 @@ def gone(world: World) -> None:
         for end in surroundings.every_end:
             demand(end.gone, "no leaks", f"{end} is still there")
         left = [link for link in session.links if link.open or link.out or link.control]
-        demand(not left and not session.to_client and not session.actions, "no leaks", f"{who}: {left} {session.actions}")
+        demand(
+            not left and not session.to_client and not session.actions, "no leaks", f"{who}: {left} {session.actions}"
+        )
     _brokers_are_empty(world)
     _auto_deletes_are_gone(world)
 
@@ -157,6 +161,6 @@ def _auto_deletes_are_gone(world: World) -> None:
         queue = RENAMED + "auto" if name in world.options.rename else "auto"
         if queue not in world.brokers[name].vhost().queues:
             continue
-        logged = {id for client in world.clients for id in client.surroundings.logged}
+        logged = {entry for client in world.clients for entry in client.surroundings.logged}
         excused = LogId.QUEUE_NOT_DELETED in logged or any(client.troubled for client in world.clients)
         demand(excused, "auto-delete", f"auto is still at {name}, and nobody said so")

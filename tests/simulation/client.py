@@ -154,7 +154,11 @@ class Client:
     def _control(self, method: Any) -> None:
         if isinstance(method, Connection.Start):
             response = f"\0guest\0{self.password}"
-            capabilities = {"connection.blocked": True, "consumer_cancel_notify": True, "authentication_failure_close": True}
+            capabilities = {
+                "connection.blocked": True,
+                "consumer_cancel_notify": True,
+                "authentication_failure_close": True,
+            }
             self.pipe.write(on(0, Connection.StartOk({"capabilities": capabilities}, "PLAIN", response, "en_US")))
         elif isinstance(method, Connection.Tune):
             self._tuned(method)
@@ -261,7 +265,9 @@ class Client:
         else:
             self.channels[state.number] = self._fresh(state.number)
 
-    def ask(self, state: ChannelState, octets: bytes, kinds: tuple[type[Any], ...], act: Any = None, tag: str | None = None) -> None:
+    def ask(
+        self, state: ChannelState, octets: bytes, kinds: tuple[type[Any], ...], act: Any = None, tag: str | None = None
+    ) -> None:
         """Send a request; its reply goes to `act`."""
         state.expected.append(Expected(kinds, act or _nothing, tag))
         self.send(state.number, octets)

@@ -204,7 +204,9 @@ class ChannelState:
             message = self.unconfirmed.pop(each)
             number = f"m{message.number}"
             if rejected:
-                demand(message.rejected or message.unattached, "confirms", f"{number} is rejected, but no broker did that")
+                demand(
+                    message.rejected or message.unattached, "confirms", f"{number} is rejected, but no broker did that"
+                )
             else:
                 demand(message.confirmed, "confirms", f"{number} is confirmed, but no broker has done that")
             if message.returned:

@@ -156,9 +156,7 @@ def short(text: str) -> bytes:
     return bytes((len(octets),)) + octets
 
 
-def content_header(
-    number: int, size: int, *, headers: bytes = b"", reply_to: str = "", expiration: str = ""
-) -> bytes:
+def content_header(number: int, size: int, *, headers: bytes = b"", reply_to: str = "", expiration: str = "") -> bytes:
     """The payload of a content header whose message id is this number."""
     flags, values = _MESSAGE_ID, b""
     if headers:
@@ -180,7 +178,9 @@ def number_of(header: bytes) -> int:
     return int(found[1]) if found else -1
 
 
-def publish(channel: int, exchange: str, key: str, header: bytes, body: bytes, room: int, *, mandatory: bool) -> list[bytes]:
+def publish(
+    channel: int, exchange: str, key: str, header: bytes, body: bytes, room: int, *, mandatory: bool
+) -> list[bytes]:
     """The frames of a basic.publish; `room` is the largest payload of a body frame."""
     arguments = b"\x00\x00" + short(exchange) + short(key) + bytes((mandatory,))
     number = channel.to_bytes(2, "big")
@@ -213,7 +213,9 @@ def describe(octets: bytes) -> str:
         return f"[{channel}] body of {len(octets) - 8}"
     try:
         method = decoded(octets)
-        fields = " ".join(f"{name}={value!r}" for name, value in method if name != "ticket" and value not in (False, ""))
+        fields = " ".join(
+            f"{name}={value!r}" for name, value in method if name != "ticket" and value not in (False, "")
+        )
     except Exception:
         return f"[{channel}] {octets!r}"
     return f"[{channel}] {method.name} {fields}".rstrip()

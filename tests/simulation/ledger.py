@@ -65,7 +65,18 @@ class Message:
 class Delivery:
     """A message that a broker has sent on a link."""
 
-    __slots__ = ("channel", "consumer", "content", "intent", "message", "no_ack", "reached", "redelivered", "stale", "tag")
+    __slots__ = (
+        "channel",
+        "consumer",
+        "content",
+        "intent",
+        "message",
+        "no_ack",
+        "reached",
+        "redelivered",
+        "stale",
+        "tag",
+    )
 
     def __init__(
         self,
@@ -125,10 +136,14 @@ class Ledger:
         """A broker routes a message."""
         found = self.of(message.header, f"at {broker}")
         found.handled += 1
-        demand(found.upstream in ("*", broker), "right upstream", f"m{found.number} for {found.upstream} is at {broker}")
+        demand(
+            found.upstream in ("*", broker), "right upstream", f"m{found.number} for {found.upstream} is at {broker}"
+        )
         demand(found.handled == 1, "published once", f"m{found.number} is published twice")
         demand(found.body == message.body, "untouched", f"m{found.number} arrived with another body")
-        demand(found.header == message.header or found.upstream == "*", "untouched", f"m{found.number}: other properties")
+        demand(
+            found.header == message.header or found.upstream == "*", "untouched", f"m{found.number}: other properties"
+        )
         transaction = found.transaction
         demand(transaction is None or transaction.committed, "transactions", f"m{found.number} was not committed")
 

@@ -113,7 +113,9 @@ class LinkEnd:
         self._secrets: deque[Request] = deque()
         self.connection = broker.connect(f"{who} {name}", lambda: world.woken.append(self))
         room = world.options.room
-        self.up = Pipe(f"{who} t->u {name}", self._arrives, self._hung_up, room=room, gate=lambda: self.connection.reading)
+        self.up = Pipe(
+            f"{who} t->u {name}", self._arrives, self._hung_up, room=room, gate=lambda: self.connection.reading
+        )
         self.up.on_full = lambda: self._told_full(True)
         self.up.on_drained = lambda: self._told_full(False)
         self.down = Pipe(f"{who} t<-u {name}", self._comes, self._lost, room=room)

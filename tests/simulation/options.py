@@ -23,9 +23,9 @@ FRAME_MIN: Final = 300
 class Options:
     """Everything that is decided before a simulation begins.
 
-    `names` are the upstreams, one letter each; `optional`, `down`, `probe`, `emulate` and `rename` are some of them.  `room` is how
-    many octets a transport takes before it is full, `chunks` how octets are cut, `faults` how often something goes wrong
-    in a step.  `favours` are factors for the steps of the clients' programs.
+    `names` are the upstreams, one letter each; `optional`, `down`, `probe`, `emulate` and `rename` are some of them.
+    `room` is how many octets a transport takes before it is full, `chunks` how octets are cut, `faults` how often
+    something goes wrong in a step.  `favours` are factors for the steps of the clients' programs.
     """
 
     names: str
@@ -56,7 +56,11 @@ class Options:
         """On one line."""
         parts = [f"{self.names}", f"{self.clients} clients", f"{self.channels} channels", f"{self.steps} steps"]
         parts += [f"frame_max {self.frame_max}/{self.link_frame_max}", f"room {self.room}", f"chunks {self.chunks}"]
-        parts += [f"{name}: {value}" for name in ("optional", "down", "probe", "emulate", "rename") if (value := getattr(self, name))]
+        parts += [
+            f"{name}: {value}"
+            for name in ("optional", "down", "probe", "emulate", "rename")
+            if (value := getattr(self, name))
+        ]
         parts += [name for name in ("interleave", "by_headers", "best_effort") if getattr(self, name)]
         parts += [f"faults {self.faults}", f"held_max {self.held_max}", f"heartbeat {self.heartbeat}"]
         return ", ".join(parts)
@@ -97,7 +101,11 @@ def options_of(random: Random, steps: int | None = None) -> Options:
         transactional=random.choice((0.0, 0.1, 0.4)),
         faults=random.choice((0.0, 0.0, 0.01, 0.04)),
         held_max=random.choice((0, 0, 0, 150)),
-        queues=("q0", "q1", *random.sample([name for name in QUEUES if name not in ("q0", "q1")], random.choice((0, 1, 2)))),
+        queues=(
+            "q0",
+            "q1",
+            *random.sample([name for name in QUEUES if name not in ("q0", "q1")], random.choice((0, 1, 2))),
+        ),
         favours=favours,
     )
 

@@ -92,6 +92,11 @@ class Program:
         elif mode < 0.45 + self.world.options.transactional:
             state.transaction = Transaction()
             client.ask(state, call(number, Tx.Select), (Tx.SelectOk,))
+        # A channel is there for something.
+        if self.random.random() < 0.3:
+            self._qos(client, state)
+        if self.random.random() < 0.6:
+            self._consume(client, state)
 
     def _select(self, client: Client, state: ChannelState, kind: type[Any], reply: type[Any]) -> None:
         if self.random.random() < 0.2:
@@ -309,7 +314,12 @@ class Program:
         octets = on(
             state.number,
             Queue.Declare(
-                queue=queue, durable=durable, exclusive=exclusive, auto_delete=auto_delete, nowait=nowait, arguments=arguments
+                queue=queue,
+                durable=durable,
+                exclusive=exclusive,
+                auto_delete=auto_delete,
+                nowait=nowait,
+                arguments=arguments,
             ),
         )
         if nowait:
@@ -320,7 +330,9 @@ class Program:
     def _declare_passively(self, client: Client, state: ChannelState) -> None:
         queue = self._queue(client, state)
         state.last_queue = queue or state.last_queue
-        client.ask(state, call(state.number, Queue.Declare, 0, queue, True, False, False, False, False), (Queue.DeclareOk,))
+        client.ask(
+            state, call(state.number, Queue.Declare, 0, queue, True, False, False, False, False), (Queue.DeclareOk,)
+        )
 
     def _bind(self, client: Client, state: ChannelState) -> None:
         queue = self._queue(client, state)
@@ -337,7 +349,9 @@ class Program:
         roll = self.random.random()
         number = state.number
         if roll < 0.5:
-            octets = on(number, Exchange.Declare(exchange=name, exchange_type="fanout", auto_delete=True, nowait=nowait))
+            octets = on(
+                number, Exchange.Declare(exchange=name, exchange_type="fanout", auto_delete=True, nowait=nowait)
+            )
             reply: type[Any] = Exchange.DeclareOk
             client.exchanges.add(name)
         elif name not in client.exchanges:
@@ -377,7 +391,9 @@ class Program:
 
     def _mistake(self, client: Client, state: ChannelState) -> None:
         """What a client must not do."""
-        kind = self.random.choice(("unknown tag", "unknown tag", "no exchange", "no exchange", "tag in use", "closed", "garbage"))
+        kind = self.random.choice(
+            ("unknown tag", "unknown tag", "no exchange", "no exchange", "tag in use", "closed", "garbage")
+        )
         number = state.number
         self.ledger.count(f"mistake: {kind}")
         if kind == "unknown tag":

@@ -91,7 +91,9 @@ def report(outcome: Outcome) -> str:
 @contextmanager
 def _bounded() -> Iterator[None]:
     def too_long(number: int, frame: FrameType | None) -> None:
-        raise Broken("nothing is stuck", f"it takes longer than {SEED_TIMEOUT} s\n{''.join(traceback.format_stack(frame))}")
+        raise Broken(
+            "nothing is stuck", f"it takes longer than {SEED_TIMEOUT} s\n{''.join(traceback.format_stack(frame))}"
+        )
 
     before = signal.signal(signal.SIGALRM, too_long)
     signal.alarm(SEED_TIMEOUT)

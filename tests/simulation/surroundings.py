@@ -35,7 +35,12 @@ class Surroundings:
     """The surroundings of one session; `client` gets what is sent to the client, and `gone` when that ends."""
 
     def __init__(
-        self, world: World, who: str, settings: SessionSettings, client: Callable[[bytes], None], gone: Callable[[], None]
+        self,
+        world: World,
+        who: str,
+        settings: SessionSettings,
+        client: Callable[[bytes], None],
+        gone: Callable[[], None],
     ) -> None:
         self.world = world
         self.who = who
@@ -155,20 +160,7 @@ class Surroundings:
         to_client = session.to_client
         while True:
             for link, end in list(self.ends.items()):
-                if link.out:
-                    if link.resplits:
-                        octets = session.octets_for(link)
-                    else:
-                        octets = b"".join(link.out)
-                        link.out.clear()
-                    if octets:
-                        end.write(octets)
-                if link.control:
-                    frames = link.control[:]
-                    link.control.clear()
-                    for frame in frames:
-                        if link.open:
-                            self.ends[link].control(frame)
+                self._flush_link(link, end)
             if to_client:
                 octets = b"".join(to_client)
                 to_client.clear()
@@ -187,6 +179,22 @@ class Surroundings:
             self.finished = True
             for name in list(self.timers):
                 self._cancel_timer(name)
+
+    def _flush_link(self, link: Link, end: LinkEnd) -> None:
+        if link.out:
+            if link.resplits:
+                octets = self.session.octets_for(link)
+            else:
+                octets = b"".join(link.out)
+                link.out.clear()
+            if octets:
+                end.write(octets)
+        if link.control:
+            frames = link.control[:]
+            link.control.clear()
+            for frame in frames:
+                if link.open:
+                    self.ends[link].control(frame)
 
     def _write_client(self, octets: bytes) -> None:
         if not self._gauge:

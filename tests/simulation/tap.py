@@ -1,6 +1,6 @@
 """What passes on one link, understood: which delivery is which message, what is settled, confirmed, returned.
 
-Everything that trabbits sends to a broker is held against what the client wanted, at once: the failure is shown where it
+Everything that trabbits sends to a broker is held against what the client wanted, at once: a failure is shown where it
 happens, not where it hurts.
 Lives here: `Tap`, `TapChannel`.  Must not know: trabbits' own state.
 """
@@ -138,7 +138,9 @@ class Tap:
     def _published(self, state: TapChannel, whole: Whole) -> None:
         message = self.ledger.of(whole.header, f"sent to {self.name}")
         number = message.number
-        demand(message.upstream in ("*", self.name), "right upstream", f"m{number} for {message.upstream} to {self.name}")
+        demand(
+            message.upstream in ("*", self.name), "right upstream", f"m{number} for {message.upstream} to {self.name}"
+        )
         demand(not message.carried or message.upstream == "*", "published once", f"m{number} is sent twice")
         demand(whole.body == message.body, "untouched", f"m{number} is sent with another body")
         demand(whole.header == message.header, "untouched", f"m{number} is sent with other properties")
@@ -161,7 +163,9 @@ class Tap:
             return
         if not state.mistaken:
             known = tag in unsettled or (multiple and not tag)
-            demand(known, "settling", f"{wanted} of tag {tag} on channel {state.number}, which {self.name} does not have")
+            demand(
+                known, "settling", f"{wanted} of tag {tag} on channel {state.number}, which {self.name} does not have"
+            )
         covered = [each for each in unsettled if each == tag or (multiple and (each < tag or not tag))]
         for each in covered:
             delivery = unsettled.pop(each)
@@ -188,9 +192,7 @@ class Tap:
             state.gets.append(method.no_ack)
         elif isinstance(method, Confirm.Select) and state.confirming is None:
             state.confirming = {}
-        elif isinstance(method, Tx.Select) and state.transaction is None:
-            state.transaction = {}
-        elif isinstance(method, Tx.Commit):
+        elif isinstance(method, Tx.Commit) or (isinstance(method, Tx.Select) and state.transaction is None):
             state.transaction = {}
         elif isinstance(method, Tx.Rollback) and state.transaction is not None:
             state.unsettled.update(state.transaction)

@@ -1,8 +1,8 @@
 """What happened in a simulation, in order.
 
-The arrows are those of the playbooks: ``c->t`` and ``c<-t`` between a client and trabbits, ``t->u`` and ``t<-u`` between
-trabbits and an upstream.  A frame that arrives at trabbits is noted when its last octet does, one that trabbits sends
-when it is written.
+The arrows are those of the playbooks: ``c->t`` and ``c<-t`` between a client and trabbits, ``t->u`` and ``t<-u``
+between trabbits and an upstream.  A frame that arrives at trabbits is noted when its last octet does, one that trabbits
+sends when it is written.
 """
 
 from __future__ import annotations

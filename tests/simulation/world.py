@@ -58,6 +58,8 @@ class World:
         self._splitters: dict[str, Frames] = {}
         self._made = 0
         self._chunks = self.options.chunks
+        #: How many moves of octets in a row.
+        self._bursts = self.random.choice(((1,), (1, 2, 5), (3, 8)))
 
     # What its parts use
 
@@ -140,7 +142,8 @@ class World:
         random = self.random
         roll = random.random()
         if roll < 0.5:
-            self._move()
+            for _ in range(random.choice(self._bursts)):
+                self._move()
         elif roll < 0.97:
             self.program.step(random.choice(self.clients))
         else:
@@ -208,7 +211,7 @@ class World:
         self._chunks = "mixed"
         for _ in range(_ROUNDS):
             self._come_to_rest()
-            if any([client.push_all() for client in self.clients]):
+            if any(client.push_all() for client in self.clients):
                 continue
             checks.at_rest(self)
             moved = False
