@@ -6,6 +6,7 @@ Must not know: how it came to that.  What must hold at every moment is checked w
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from tests.simulation.client import Client, Life
@@ -16,6 +17,7 @@ from tests.simulation.topology import RENAMED
 from trabbits.log_ids import LogId
 from trabbits.session.fan import FanRelay
 from trabbits.session.phase import Phase
+from trabbits.wire.methods import METHODS
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -34,6 +36,34 @@ def at_rest(world: World) -> None:
                         _nothing_held_back(client, state, tap)
         if isinstance(session.relay, FanRelay):
             _accounts_are_right(session.relay)
+        if not session.client_scanner.stalled and not client.troubled:
+            _onlookers_see_it(client)
+
+
+def _onlookers_see_it(client: Client) -> None:
+    """What the session shows to onlookers is what both ends of it know."""
+    surroundings = client.surroundings
+    session, who = surroundings.session, client.who
+    seen = Counter(session.observation.methods())
+    passed = Counter({int.from_bytes(index, "big"): count for index, count in surroundings.methods.items()})
+    differ = {METHODS[each].name: (seen[each], passed[each]) for each in seen | passed if seen[each] != passed[each]}
+    demand(not differ, "onlookers", f"methods of {who}, as shown and as passed: {differ}")
+    opened = sum(state.opened and not state.closing for state in client.channels.values())
+    demand(session.channel_count == opened, "onlookers", f"{who} has {opened} channels, not {session.channel_count}")
+    published, delivered = session.observation.publishes(), session.observation.deliveries()
+    for link, end in surroundings.ends.items():
+        if end.down.octets:
+            # It is paused: what it holds is still on its way.
+            continue
+        where = f"{link.name} of {who}"
+        shown = published.get(link.name, 0), delivered.get(link.name, 0)
+        counted = end.tap.published, end.tap.delivered
+        demand(shown == counted, "onlookers", f"{where}: {counted} publishes and deliveries, shown {shown}")
+        channels = [channel for number, channel in end.connection.channels.items() if number != end.own_channel]
+        shown = session.unacknowledged(link), session.unconfirmed(link)
+        confirming = sum(len(state.confirming or ()) for state in end.tap.channels.values() if state.live)
+        counted = sum(len(channel.unacked) for channel in channels), confirming
+        demand(shown == counted, "onlookers", f"{where}: {counted} unacknowledged and unconfirmed, shown {shown}")
 
 
 def _nothing_held_back(client: Client, state: ChannelState, tap: TapChannel) -> None:

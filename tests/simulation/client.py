@@ -220,7 +220,7 @@ class Client:
         demand(state is not None, "channels", f"a method on channel {whole.channel}")
         assert state is not None
         demand(state.opened or state.opening, "channels", f"a method on channel {whole.channel}, which is closed")
-        index = whole.index
+        index = whole.kind
         if index == DELIVER:
             self.world.ledger.count("delivered")
             state.delivered(whole)

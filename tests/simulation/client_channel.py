@@ -154,7 +154,7 @@ class ChannelState:
                 where = f"m{number} on channel {self.number}"
                 demand(delivery.content == (rest, whole.header, whole.body), "untouched", f"{where} was changed")
                 return delivery
-        which = "get-ok" if whole.index == GET_OK else f"delivery for {consumer!r}"
+        which = "get-ok" if whole.kind == GET_OK else f"delivery for {consumer!r}"
         text = f"{which} of m{number} (redelivered={redelivered}) on channel {self.number}: no link has sent that"
         demand(False, "delivered as often as sent", text)
         raise AssertionError

@@ -71,10 +71,10 @@ class Frames:
 
 
 class Whole(NamedTuple):
-    """A whole method: its frame, and the payload of its content header and its body where it carries content."""
+    """A whole method: its class and method id, its frame; of content, the header's payload and the body."""
 
     channel: int
-    index: int
+    kind: int
     frame: bytes
     header: bytes
     body: bytes
@@ -142,7 +142,7 @@ def _marshalled(kind: type[base.Frame], *arguments: Any) -> bytes:
 
 def call(channel: int, kind: type[base.Frame], *arguments: Any) -> bytes:
     """A method frame; the arguments in the order of the specification, without tables."""
-    octets = _marshalled(kind, *arguments)
+    octets = _marshalled(kind, *arguments)  # type: ignore[arg-type]  # mypy looks at the class's own instances
     return octets[:1] + channel.to_bytes(2, "big") + octets[3:]
 
 

@@ -6,6 +6,7 @@ Must not know: AMQP (but for the requests of trabbits' own), what is simulated.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,8 @@ class Surroundings:
         self._failed: set[str] = set()
         self._sent = Contents(f"{who} c<-t")
         self.logged: list[LogId] = []
+        #: Methods of both directions, by class and method id, as they stand in frames.
+        self.methods: Counter[bytes] = Counter()
         #: What may have gone wrong without trabbits being to blame: the ids of log entries that are no surprise.
         self.excused: set[LogId] = set()
         self._acts: dict[type[actions.Action], Callable[[Any], None]] = {
@@ -98,6 +101,8 @@ class Surroundings:
     def _client_received(self, octets: bytes) -> None:
         for frame in self.world.frames_of(self.from_client.name, octets):
             self.world.trace.frame(self.who, "c->t", frame)
+            if frame[0] == 1:
+                self.methods[frame[7:11]] += 1
         self.session.client_received(octets)
         self.flush()
 
@@ -201,6 +206,8 @@ class Surroundings:
             return
         for frame in self.world.whole_frames(self.to_client.name, octets):
             self.world.trace.frame(self.who, "c<-t", frame)
+            if frame[0] == 1:
+                self.methods[frame[7:11]] += 1
             self._sent.take(frame)
             if frame[7:11] == b"\x00\x14\x00\x0b":
                 self._sent.forget(frame[1] << 8 | frame[2])

@@ -105,6 +105,8 @@ class Tap:
         self.ledger = ledger
         self.channels: dict[int, TapChannel] = {}
         self.own_channel = 0
+        #: How many messages were published and delivered on it.
+        self.published = self.delivered = 0
         #: Whether the link is neither lost nor being closed.
         self.live = True
         self._up = Contents(f"t->u {name}")
@@ -127,7 +129,7 @@ class Tap:
         state = self.channels.get(channel)
         demand(state is not None, "channels", f"{self.name} gets a method on channel {channel} that is not open")
         assert state is not None
-        index = whole.index
+        index = whole.kind
         if index == PUBLISH:
             self._published(state, whole)
         elif index in (ACK, NACK, REJECT):
@@ -138,6 +140,7 @@ class Tap:
     def _published(self, state: TapChannel, whole: Whole) -> None:
         message = self.ledger.of(whole.header, f"sent to {self.name}")
         number = message.number
+        self.published += 1
         demand(
             message.upstream in ("*", self.name), "right upstream", f"m{number} for {message.upstream} to {self.name}"
         )
@@ -217,7 +220,7 @@ class Tap:
             if frame[0] == 1:
                 self._comes(state, frame)
             return
-        index = whole.index
+        index = whole.kind
         if index in (DELIVER, GET_OK):
             self._delivered(state, whole)
         elif index in (ACK, NACK):
@@ -238,14 +241,15 @@ class Tap:
     def _delivered(self, state: TapChannel, whole: Whole) -> None:
         frame = whole.frame
         state.coming = 0
-        if whole.index == GET_OK:
+        self.delivered += 1
+        if whole.kind == GET_OK:
             consumer, at, no_ack = None, 11, state.gets.popleft()
         else:
             at = 12 + frame[11]
             consumer = frame[12:at]
             no_ack = state.consumers.get(consumer, False)
         tag = tag_at(frame, at)
-        rest = frame[at + 8 : -5 if whole.index == GET_OK else -1]
+        rest = frame[at + 8 : -5 if whole.kind == GET_OK else -1]
         if self._renames and rest[1] == 0 and rest[3:].startswith(RENAMED.encode()):
             # The default exchange: its key is a queue's name.
             rest = rest[:2] + short(rest[3 + len(RENAMED) :].decode())
