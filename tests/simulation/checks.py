@@ -119,6 +119,8 @@ def settled(world: World) -> None:
             demand(not link.open or not reasons, "nothing is stuck", f"{link} of {who} is paused by {reasons}")
         demand(not client.secrets, "one reply", f"update-secret of {who} is not answered")
         demand(not client.blocked, "blocked", f"{who} is blocked, its brokers are not")
+        if client.onlooker is not None and not client.troubled:
+            client.onlooker.compare()
         for state in client.channels.values():
             _channel_settled(client, state)
         if isinstance(session.relay, FanRelay):

@@ -31,6 +31,7 @@ from tests.simulation.codec import (
     on,
 )
 from tests.simulation.failure import demand
+from tests.simulation.onlooker import Onlooker
 from tests.simulation.surroundings import Surroundings
 from tests.simulation.tap import TapChannel
 from trabbits.log_ids import LogId
@@ -66,6 +67,7 @@ class Client:
         self.troubled = False
         self.blocked = False
         self.secrets = 0
+        self.onlooker: Onlooker | None = None
         #: Queues and exchanges that it has declared, or wanted to.
         self.declared: list[str] = []
         self.exchanges: set[str] = set()
@@ -166,6 +168,9 @@ class Client:
             demand(self.life is Life.OPENING, "one reply", "open-ok")
             self.life = Life.OPEN
             self.world.ledger.count("client open")
+            if self.world.options.watched:
+                # From now on: octets that are on their way to the client were seen by nobody.
+                self.onlooker = Onlooker(self.surroundings, self.world.trace)
         elif isinstance(method, Connection.Close):
             self._closed(method)
         elif isinstance(method, Connection.CloseOk):

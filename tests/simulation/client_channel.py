@@ -170,6 +170,7 @@ class ChannelState:
         for each in [each for each in self.outstanding if each == tag or (multiple and (each < tag or not tag))]:
             delivery, consumer = self.outstanding.pop(each)
             delivery.intent = intent
+            delivery.wished = (*delivery.wished, intent)
             if consumer is not None:
                 consumer.unacked -= 1
             if self.transaction is not None:
@@ -185,8 +186,9 @@ class ChannelState:
         for tap in self.taps():
             tap.forget_stale(self.recovers)
 
-    def rolled_back(self, settled: dict[int, tuple[Delivery, Consumer | None]]) -> None:
-        """tx.rollback-ok: what was settled is outstanding again."""
+    def roll_back(self) -> None:
+        """tx.rollback: for what is sent behind it, what was settled is outstanding again."""
+        settled, self.settled = self.settled, {}
         for delivery, consumer in settled.values():
             delivery.intent = None
             if consumer is not None:

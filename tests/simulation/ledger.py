@@ -76,6 +76,7 @@ class Delivery:
         "redelivered",
         "stale",
         "tag",
+        "wished",
     )
 
     def __init__(
@@ -97,8 +98,9 @@ class Delivery:
         self.content = content
         self.redelivered = bool(content[0][0])
         self.no_ack = no_ack
-        #: What the client wants: "ack", "reject" or "requeue".
+        #: What the client wants: "ack", "reject" or "requeue"; and all it ever wanted, before a rollback for example.
         self.intent: str | None = None
+        self.wished: tuple[str, ...] = ()
         #: Whether the client has it.
         self.reached = False
         #: The number of the basic.recover after which the client will not get it any more, 0 for none.

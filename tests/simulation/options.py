@@ -48,6 +48,7 @@ class Options:
     transactional: float
     faults: float
     held_max: int
+    watched: bool
     queues: tuple[str, ...]
     favours: dict[str, float]
 
@@ -61,7 +62,7 @@ class Options:
             for name in ("optional", "down", "probe", "emulate", "rename")
             if (value := getattr(self, name))
         ]
-        parts += [name for name in ("interleave", "by_headers", "best_effort") if getattr(self, name)]
+        parts += [name for name in ("interleave", "by_headers", "best_effort", "watched") if getattr(self, name)]
         parts += [f"faults {self.faults}", f"held_max {self.held_max}", f"heartbeat {self.heartbeat}"]
         return ", ".join(parts)
 
@@ -101,6 +102,7 @@ def options_of(random: Random, steps: int | None = None) -> Options:
         transactional=random.choice((0.0, 0.1, 0.4)),
         faults=random.choice((0.0, 0.0, 0.01, 0.04)),
         held_max=random.choice((0, 0, 0, 150)),
+        watched=random.random() < 0.15,
         queues=(
             "q0",
             "q1",

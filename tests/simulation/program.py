@@ -155,9 +155,9 @@ class Program:
     def _roll_back(self, client: Client, state: ChannelState) -> None:
         if state.transaction is None:
             return
-        settled, state.settled = state.settled, {}
         state.transaction = Transaction()
-        client.ask(state, call(state.number, Tx.Rollback), (Tx.RollbackOk,), lambda _: state.rolled_back(settled))
+        state.roll_back()
+        client.ask(state, call(state.number, Tx.Rollback), (Tx.RollbackOk,))
 
     # Consuming
 

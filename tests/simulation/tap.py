@@ -184,7 +184,7 @@ class Tap:
                 self.ledger.count("held delivery given back")
                 continue
             text = f"{wanted} of m{number} (tag {each}) to {self.name}, but the client wants: {delivery.intent}"
-            demand(delivery.intent == wanted, "settling", text)
+            demand(wanted in delivery.wished, "settling", text)
             if state.transaction is not None:
                 state.transaction[each] = delivery
 

@@ -30,6 +30,12 @@ class Trace:
     def event(self, who: str, text: str) -> None:
         self._entries.append((self.now, who, "", text))
 
+    def frames(self, since: int) -> Iterable[tuple[str, str, bytes]]:
+        """The frames from this entry on: who, arrow, octets."""
+        for _, who, arrow, what in self._entries[since:]:
+            if isinstance(what, bytes):
+                yield who, arrow, what
+
     def digest(self) -> str:
         """The same for the same run, anywhere."""
         digest = blake2b(digest_size=12)
