@@ -156,7 +156,7 @@ class Client:
     def _control(self, method: Any) -> None:
         if isinstance(method, Connection.Start):
             response = f"\0guest\0{self.password}"
-            capabilities = {
+            capabilities: Any = {
                 "connection.blocked": True,
                 "consumer_cancel_notify": True,
                 "authentication_failure_close": True,

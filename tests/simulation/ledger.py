@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.simulation.codec import number_of
 from tests.simulation.failure import demand
 from trabbits.testing.broker import publishing, queue_methods
@@ -238,9 +240,7 @@ def reporting_to(ledger: Ledger) -> Iterator[None]:
     """Brokers report to this ledger."""
     global _ledger
     _ledger = ledger
-    before = queue_methods.Queue, publishing._hand_out
-    queue_methods.Queue, publishing._hand_out = _queue, _handled  # type: ignore[misc,assignment]
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(queue_methods, "Queue", _queue)
+        patch.setattr(publishing, "_hand_out", _handled)
         yield
-    finally:
-        queue_methods.Queue, publishing._hand_out = before  # type: ignore[misc]

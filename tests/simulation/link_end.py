@@ -177,7 +177,7 @@ class LinkEnd:
 
     def _handshake(self, frames: list[bytes]) -> None:
         """Frames before the link is open; what follows connection.open-ok is left in the list."""
-        while frames and self.stage is not Stage.OPEN and not self.over:
+        while frames and not self._is_open() and not self.over:
             octets = frames.pop(0)
             if octets == HEARTBEAT:
                 continue
@@ -194,6 +194,9 @@ class LinkEnd:
                 self._hang_up()
                 self.over = True
                 self.receiver.refused(self, method)
+
+    def _is_open(self) -> bool:
+        return self.stage is Stage.OPEN
 
     def _start_ok(self, start: Any) -> None:
         login = self._login

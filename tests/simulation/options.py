@@ -150,7 +150,7 @@ def settings_of(options: Options) -> SessionSettings:
         emulate, probe = name in options.emulate, name in options.probe
         rewriter: IQueueAttributeRewriter | None = None
         if name in options.rename:
-            rewriter = Renamer(emulate=emulate, probe=probe)  # type: ignore[assignment]  # zope's interface
+            rewriter = Renamer(emulate=emulate, probe=probe)
         elif emulate or probe:
             rewriter = Rewriter(emulate=emulate, probe=probe)  # type: ignore[assignment]  # structurally
         upstreams.append(
@@ -161,7 +161,7 @@ def settings_of(options: Options) -> SessionSettings:
     routing = ByHeader() if options.by_headers else ByKey()
     return SessionSettings(
         upstreams=tuple(upstreams),
-        routing=routing,  # type: ignore[arg-type]  # structurally; zope looks at load time only
+        routing=routing,
         frame_max=options.frame_max,
         heartbeat=options.heartbeat,
         tx_best_effort=options.best_effort,

@@ -427,7 +427,7 @@ class Surroundings:
     def _count_messages(self, action: actions.CountMessages) -> None:
         def counted(reply: Any) -> None:
             self.world.ledger.count("CountMessages")
-            count = reply.message_count if isinstance(reply, Queue.DeclareOk) else 0
+            count = (reply.message_count or 0) if isinstance(reply, Queue.DeclareOk) else 0
             self.session.messages_counted(action.token, count)
             self.flush()
 

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from random import Random
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.simulation import checks
 from tests.simulation.client import Client, Life
 from tests.simulation.clock import BrokerClock, Clock
@@ -106,14 +108,12 @@ class World:
     @contextmanager
     def _patched(self) -> Iterator[None]:
         """Names from the seed, and bounds that are reached."""
-        before = declares.secrets, fan.HELD_MAX, fan.WAITING_MAX
-        declares.secrets = self  # type: ignore[assignment]
-        if self.options.held_max:
-            fan.HELD_MAX = fan.WAITING_MAX = self.options.held_max  # type: ignore[misc]
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(declares, "secrets", self)
+            if self.options.held_max:
+                patch.setattr(fan, "HELD_MAX", self.options.held_max)
+                patch.setattr(fan, "WAITING_MAX", self.options.held_max)
             yield
-        finally:
-            declares.secrets, fan.HELD_MAX, fan.WAITING_MAX = before  # type: ignore[misc]
 
     def token_urlsafe(self, size: int) -> str:
         return f"{self.random.getrandbits(8 * size):x}"
