@@ -21,6 +21,7 @@ PACKAGE = ROOT / "trabbits"
 # A layer is a package or a module of trabbits.
 LAYERS = [
     "log_ids",  # names of log lines, used everywhere
+    "failures",  # what may be told of somebody else's code
     "wire",
     "interfaces",  # what plugins implement; the session calls them
     "session",
@@ -30,6 +31,7 @@ LAYERS = [
     "durations",  # plain counts of times
     "systemd",  # notifications and inherited sockets
     "transport",
+    "tls",  # on ports of our own
     "reactor",  # Twisted's, for many small events; knows nothing of trabbits
     "upstream",
     "frontend",
@@ -49,7 +51,7 @@ EDGE = "trabbits.testing.broker.server"
 EDGE_MAY = {"transport"}
 
 # These run without Twisted and txamqp.
-SANS_IO = ["log_ids", "wire", "interfaces", "session", "testing"]
+SANS_IO = ["log_ids", "failures", "wire", "interfaces", "session", "testing"]
 BANNED = ("twisted", "txamqp")
 
 

@@ -10,13 +10,17 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pydantic import SecretStr
+
 from trabbits.config import Config, config_hash
-from trabbits.config.making import plugin_context
-from trabbits.config.model import UpstreamConfig
+from trabbits.config.making import mechanisms, plugin_context
+from trabbits.config.model import MappedCredentialsConfig, UpstreamConfig
+from trabbits.config.secret_files import SecretFile
 from trabbits.interfaces import IConnectionPolicy, IQueueAttributeRewriter
 from trabbits.plugins.chain import chained
 from trabbits.plugins.declaring import PluginContext
 from trabbits.plugins.queue_attributes import FixedQueueAttributes
+from trabbits.session.credentials import Mapped
 from trabbits.session.settings import SessionSettings, UpstreamSettings
 
 if TYPE_CHECKING:
@@ -36,10 +40,12 @@ def session_settings(config: Config, reactor: Any = None) -> SessionSettings:
                 required=upstream.required,
                 try_passive=upstream.queue_options.try_passive,
                 emulate_auto_delete=upstream.queue_options.emulate_auto_delete,
+                credentials={user: _mapped(each) for user, each in upstream.credentials.items()},
             )
             for upstream in config.upstreams
         ),
         routing=config.routing.make(context),
+        mechanisms=mechanisms(config, context),
         frame_max=config.frame_max,
         channel_max=config.channel_max,
         heartbeat=config.heartbeat,
@@ -119,6 +125,17 @@ def health_policies(config: Config) -> dict[str, HealthPolicy]:
                 recovery_interval=check.recovery_interval,
             )
     return policies
+
+
+def _mapped(config: MappedCredentialsConfig) -> Mapped:
+    password = _secret(config.password, config.password_file)
+    assert password is not None  # the model sees to that
+    return Mapped(password, config.username, _secret(config.client_password, config.client_password_file))
+
+
+def _secret(given: SecretStr | None, file: SecretFile | None) -> str | None:
+    secret = given if file is None else file.secret
+    return None if secret is None else secret.get_secret_value()
 
 
 def _rewriter(upstream: UpstreamConfig, context: PluginContext) -> IQueueAttributeRewriter | None:

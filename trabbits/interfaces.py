@@ -13,23 +13,50 @@ and ends the affected session or request only; it never stops the proxy.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
-from attrs import Factory, frozen
-from zope.interface import Interface
+from attrs import Factory, field, frozen
+from zope.interface import Attribute, Interface
+
+#: Octets of the largest body that is copied, where a strategy does not say otherwise.
+COPY_MAX: Final = 1024 * 1024
+
+
+def _names(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(names)
+
+
+@frozen
+class Mirrored:
+    """The answer of a strategy for a message that goes to one upstream and is copied to others.
+
+    `upstream` is authoritative: the client hears its confirms and returns, and nothing of what becomes of the copies.
+    None is "no opinion", as without copies.  `copies` are names of upstreams; the authoritative one gets none.
+    A message whose body has more than `max_size` octets is not copied.
+    """
+
+    upstream: str | None
+    copies: tuple[str, ...] = field(converter=_names)
+    max_size: int = COPY_MAX
+
+
+#: What a strategy may answer.
+Decision: TypeAlias = str | Mirrored | None
 
 
 class IRoutingStrategy(Interface):
     """Decides which upstream gets a published message, by its exchange and routing key."""
 
-    def route(exchange: str, routing_key: str) -> str | None:
+    def route(exchange: str, routing_key: str) -> Decision:
         """Return the name of the upstream for messages published to `exchange` with `routing_key`.
 
         None means "no opinion": the first upstream of the session gets the message.  The same arguments must give the
         same answer for as long as the configuration lives, because trabbits asks once per distinct pair and session
         and remembers the answer.  Both arguments are at most 255 octets of UTF-8 (octets that are not UTF-8 arrive as
         lone surrogates); `exchange` is empty for the default exchange.
+
+        Those that may answer with `Mirrored` provide `IMirroringStrategy`.
         """
 
 
@@ -39,12 +66,20 @@ class IMessageRoutingStrategy(IRoutingStrategy):
     `route` is asked where there are no headers to look at: by tools that try a key.
     """
 
-    def route_message(exchange: str, routing_key: str, headers: Mapping[str, Any]) -> str | None:
-        """Return the name of the upstream for this message, None for "no opinion".
+    def route_message(exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Decision:
+        """Return the name of the upstream for this message, None for "no opinion"; `Mirrored` as from `route`.
 
         `headers` are the message's ``headers`` property, decoded when first looked at, empty without one.  It must not
         be kept or changed.
         """
+
+
+class IMirroringStrategy(IRoutingStrategy):
+    """One whose answers may be `Mirrored`; it may read headers as well, and provide both.
+
+    It has no more methods than the others.  trabbits looks for it when a session begins and keeps a channel of each
+    link free for copies then, so clients are offered one channel less.
+    """
 
 
 @frozen
@@ -183,3 +218,98 @@ class IDataPolicy(IConnectionPolicy):
 
     def received(visitor: Visitor, octets: int) -> float:
         """`octets` came from this client; return for how many seconds nothing more is read from it, 0 for none."""
+
+
+@frozen
+class ClientCertificate:
+    """What a client's certificate says; the client has proved that it is its own, and its authority is trusted.
+
+    `subject` is the distinguished name as RFC 4514 writes it, ``O=Example,CN=orders``; `common_name` is empty without
+    one, and several are joined by commas, as RabbitMQ has them.  The others are the subject alternative names.
+    """
+
+    subject: str
+    common_name: str = ""
+    dns_names: tuple[str, ...] = ()
+    email_addresses: tuple[str, ...] = ()
+    uris: tuple[str, ...] = ()
+    ip_addresses: tuple[str, ...] = ()
+
+
+@frozen
+class Peer:
+    """A client that has not said yet who it is.
+
+    `address` is ``host:port``; `tls` says whether the connection is encrypted.  `certificate` is None for a client
+    that showed none, and wherever trabbits trusts no authority for clients.
+    """
+
+    address: str
+    tls: bool = False
+    certificate: ClientCertificate | None = None
+
+
+@frozen
+class Challenge:
+    """Octets that the client has to answer: they go out as ``connection.secure``.  At most 4080."""
+
+    octets: bytes = field(repr=False)
+
+
+@frozen
+class Credentials:
+    """What an upstream is told in ``connection.start-ok``; `mechanism` is PLAIN or AMQPLAIN."""
+
+    username: str
+    password: str = field(repr=False)
+    mechanism: str = "PLAIN"
+
+
+@frozen
+class Identity:
+    """Who a client is.
+
+    `credentials` are the client's own words, and what every upstream gets that nothing else is meant for; None if
+    there are none.  `upstream_credentials` are for upstreams by name.  What the configuration maps for a user and an
+    upstream goes before both.
+
+    `verified`: the mechanism has proof that the client is `user`.  Otherwise somebody else needs it: an upstream that
+    accepted `credentials`, or a password that the configuration wants to see.  Without, the client is refused.
+    """
+
+    user: str
+    credentials: Credentials | None = None
+    upstream_credentials: Mapping[str, Credentials] = Factory(dict)
+    verified: bool = False
+
+
+class IAuthExchange(Interface):
+    """One client's way through a mechanism.  Dropped without a word when the client goes."""
+
+    def respond(response: bytes) -> Challenge | Identity | Refusal:
+        """Take the client's `response` and say what follows.
+
+        Called with the response of ``connection.start-ok``, then with that of each ``connection.secure-ok`` (AMQP
+        0-9-1 sections 1.4.2.2 and 1.4.2.4).  It may be any octets, 64 KiB at most, and holds secrets: neither a text
+        nor an exception should repeat it.  Each answer of the client may take ``handshake_timeout``; more than 10
+        challenges are taken for a fault of the mechanism.
+
+        A client without the capability ``authentication_failure_close`` finds its socket closed where the refusal's
+        code is 403: it would not understand connection.close here, and neither would RabbitMQ send one.
+        """
+
+
+class IAuthMechanism(Interface):
+    """A SASL mechanism: finds out who a client is, or passes on what the client says.  One for a configuration."""
+
+    name: str = Attribute(
+        """Its name in ``connection.start``: 1 to 20 capital letters, digits, hyphens and underscores (RFC 4422).
+
+        May come from options; no two mechanisms of a configuration may have the same."""
+    )
+    priority: int = Attribute("Those with a higher one are announced first, equals in the order of the configuration.")
+    needs_tls: bool = Attribute("Whether it is neither announced nor accepted where the connection is not encrypted.")
+    verifies: bool = Attribute("Whether its identities are verified; if not, `Identity.verified` may not be true.")
+
+    def begin(peer: Peer) -> IAuthExchange:
+        """A client has chosen this mechanism; its response comes right after."""

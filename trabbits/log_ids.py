@@ -59,6 +59,7 @@ class LogId(Enum):
     BAD_PROTOCOL_HEADER = ("TR108", "warn", "client sent {received} in place of the AMQP 0-9-1 protocol header")
     CHANNEL_ERROR_SENT = ("TR109", "info", "channel {channel} closed for the client: {code} {text}")
     CLOSE_TIMEOUT = ("TR110", "warn", "{peer} did not answer connection.close within {timeout:g} s, socket dropped")
+    LOGIN_REFUSED = ("TR111", "warn", "login by {mechanism} from {address} refused: {text}")
 
     LINK_OPENED = ("TR201", "debug", "link to {upstream} opened at {node}")
     LINK_REFUSED = ("TR202", "warn", "{upstream} at {node} refused the client: {code} {text}")
@@ -104,6 +105,11 @@ class LogId(Enum):
     )
     POLICY_FAILED = ("TR305", "error", "policy {plugin} failed: {text}")
     PLUGIN_BROKEN = ("TR306", "warn", "plugin {plugin} ({origin}) cannot be used: {text}")
+
+    MECHANISM_FAILED = ("TR310", "error", "authentication mechanism {plugin} failed: {text}")
+
+    COPY_DROPPED = ("TR307", "warn", "messages are not copied to {upstream}: {text}")
+    COPY_REFUSED = ("TR308", "warn", "{upstream} at {node} refused a copy: {code} {text}")
 
     QUORUM_ARGUMENTS = ("TR320", "warn", "queue {queue} is declared as a quorum queue: {changes}")
 

@@ -37,6 +37,8 @@ class SumsDouble:
     errored_methods: Counter[int] = field(factory=Counter)
     publishes: Counter[str] = field(factory=Counter)
     deliveries: Counter[str] = field(factory=Counter)
+    copies_sent: Counter[str] = field(factory=Counter)
+    copies_dropped: Counter[str] = field(factory=Counter)
 
     def include(self, runner: SessionDouble) -> None:
         self.publishes.update(runner.publishes)

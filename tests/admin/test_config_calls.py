@@ -50,6 +50,11 @@ def test_jsonnet(api: ApiClient) -> None:
     text = '{upstreams: [{name: std.native("env")("HIDDEN", "none"), address: "[::1]:" + (0 + 1)}]}'
     assert api.put("/config", text.encode(), "application/jsonnet; charset=utf-8")["changed"] is True
     assert api.get("/upstreams")[0]["name"] == "treasure"
+    credentials = {"app": {"password_file": "/etc/hostname"}}
+    other = {"upstreams": [{"name": "a", "address": "[::1]:1", "credentials": credentials}, FAR]}
+    error = refused(api, "PUT", "/config", json.dumps(other).encode())
+    assert error.status == 422
+    assert "upstreams[0].credentials.app.password_file: expected a file that the running configuration" in error.text
     for statement in ("import", "importstr"):
         error = refused(api, "PUT", "/config", f'{statement} "/etc/passwd"'.encode(), "application/jsonnet")
         assert error.status == 422

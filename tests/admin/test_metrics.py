@@ -77,7 +77,10 @@ def test_methods_have_their_names() -> None:
 
 def test_in_flight_by_upstream() -> None:
     """Links that are gone hold nothing any more."""
-    process = ProcessDouble(totals=TotalsDouble(gone=SumsDouble(publishes=Counter(a=5), deliveries=Counter(a=6, b=7))))
+    gone = SumsDouble(
+        publishes=Counter(a=5), deliveries=Counter(a=6, b=7), copies_sent=Counter(b=4), copies_dropped=Counter(a=1)
+    )
+    process = ProcessDouble(totals=TotalsDouble(gone=gone))
     process.connect(LinkDouble("a", unacknowledged=1, unconfirmed=2), LinkDouble("b", unacknowledged=10))
     process.connect(
         LinkDouble("a", unacknowledged=3, blocked="low on memory"), LinkDouble("b", open=False, unconfirmed=99)
@@ -93,6 +96,9 @@ def test_in_flight_by_upstream() -> None:
     assert page["trabbits_upstream_publishes_total", a] == 5
     assert page["trabbits_upstream_publishes_total", b] == 0
     assert page["trabbits_upstream_deliveries_total", b] == 7
+    copies = [page["trabbits_mirrored_messages_total", {**each, "outcome": "sent"}] for each in (a, b)]
+    dropped = [page["trabbits_mirrored_messages_total", {**each, "outcome": "dropped"}] for each in (a, b)]
+    assert (copies, dropped) == ([0, 4], [1, 0])
 
 
 def test_upstreams_of_earlier_configurations() -> None:

@@ -45,6 +45,9 @@ class Live(SessionDouble):
         for tap in (self.observation.client_tap("a"), self.observation.link_tap("a"), self.observation.link_tap("b")):
             tap(bytes(12), [], [0, 0, 0], [BASIC_PUBLISH, BASIC_DELIVER, BASIC_ACK], [])
 
+    def copies(self) -> dict[str, tuple[int, int]]:
+        return {"b": (5, 1)}
+
 
 @pytest.fixture(scope="module")
 def process() -> ProcessDouble:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,3 +49,35 @@ def test_a_difference_shows_without_the_secret() -> None:
     assert passwords == [f"{MASK} (another one)", MASK]
     assert shown["admin"]["token"] == f"{MASK} (another one)"
     assert "other" not in str(shown).replace("another one", "")
+
+
+def mapped(password: str, client_password: str | None = None, user: str = "app") -> Config:
+    credentials = {user: {"password": password, "client_password": client_password}}
+    return Config.model_validate({"upstreams": [{"name": "a", "address": "a:1", "credentials": credentials}]})
+
+
+def test_secrets_belong_to_keys() -> None:
+    """Those of users, for example."""
+    running = mapped("alpha", "beta")
+    assert config_hash(unmasked(Loaded(mapped(MASK, MASK), (), "x"), running).config) == config_hash(running)
+    half = unmasked(Loaded(mapped(MASK, "gamma"), (), "x"), running).config
+    assert config_hash(half) == config_hash(mapped("alpha", "gamma"))
+    with pytest.raises(ConfigError) as caught:
+        unmasked(Loaded(mapped(MASK, user="*"), (), "x"), running)
+    assert [problem.path for problem in caught.value.problems] == ['upstreams[0].credentials["*"].password']
+    shown = comparable(mapped("other", "beta"), running)["upstreams"][0]["credentials"]["app"]
+    assert (shown["password"], shown["client_password"]) == (f"{MASK} (another one)", MASK)
+
+
+def test_a_file_with_another_content(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+
+    def with_file(secret: str) -> Config:
+        path.write_text(f"{secret}\n")
+        credentials = {"app": {"password_file": str(path)}}
+        return Config.model_validate({"upstreams": [{"name": "a", "address": "a:1", "credentials": credentials}]})
+
+    running = with_file("alpha")
+    for secret, more in (("alpha", ""), ("beta", " (another content)")):
+        shown = comparable(with_file(secret), running)["upstreams"][0]["credentials"]["app"]
+        assert shown["password_file"] == f"{path}{more}"

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from trabbits.cli.main import cli
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+SECRET_FILES = Path(__file__).resolve().parents[1] / "config" / "secret_files"
 
 
 def trabbits(*arguments: str, color: bool = False, **environment: str) -> Result:
@@ -27,6 +28,7 @@ upstream primary
   gets               what no pattern matches
   queue attributes   as clients say
   rewriters          none
+  credentials        the clients' own
   queue options      none
 
 upstream cluster-eu
@@ -38,12 +40,15 @@ upstream cluster-eu
   gets               "eu.#", "*.eu", "order-%.eu"
   queue attributes   durable true, auto_delete false, without x-expires
   rewriters          quorum {"queues": ["orders.#"]}
+  credentials        mapped for "orders", all others
   queue options      try_passive, emulate_auto_delete
 
 clients
   session            fan: several upstreams as one
   offered            frame_max 131072, channel_max 2046, heartbeat 1m
   handshake          within 5s
+  log in by          EXTERNAL {"user_from": "common_name"}, PLAIN {"needs_tls": true}, AMQPLAIN
+  TLS                at 0.0.0.0:5671, client certificates optional
   policies           max_connections {"total": 10000, "per_user": 500}; each within 5s
   routing            key_patterns
   connection close   within 1s
@@ -60,7 +65,15 @@ leaving
 def test_a_good_configuration(command: list[str]) -> None:
     """Both commands say "ok" and what would run, without the password."""
     path = str(EXAMPLES / "everything.json")
-    result = trabbits(*command, path, HEALTH_PASSWORD="hunter2", ADMIN_TOKEN="hunter3")
+    files = str(SECRET_FILES)
+    result = trabbits(
+        *command,
+        path,
+        HEALTH_PASSWORD="hunter2",
+        ADMIN_TOKEN="hunter3",
+        APPLICATIONS_PASSWORD="hunter4",
+        CREDENTIALS_DIRECTORY=files,
+    )
     assert (result.stdout, result.stderr, result.exit_code) == (f"ok: {path}\n{SUMMARY}", "", 0)
 
 
@@ -107,8 +120,9 @@ def test_a_bad_configuration(command: list[str], tmp_path: Path) -> None:
         f"trabbits: error: {path}: 3 errors in the configuration",
         '  upstreams[0].address: expected "host:port", such as "localhost:5672", found "${NOWHERE}"',
         "  heartbeat: expected at least 0, found -1",
-        "  colour: unknown key, expected one of admin, channel_max, connection_close_timeout, frame_max, "
-        "graceful_shutdown, handshake_timeout, heartbeat, policies, policy_timeout, routing, transactions, upstreams",
+        "  colour: unknown key, expected one of admin, authentication, channel_max, connection_close_timeout, "
+        "frame_max, graceful_shutdown, handshake_timeout, heartbeat, policies, policy_timeout, routing, tls, "
+        "transactions, upstreams",
         "  warning: upstreams[0].address: the environment variable NOWHERE is not set, "
         "the empty text stands in its place",
     ]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import strategies as st
 
 from trabbits.config import ConfigError, parse_config
+
+SECRET_FILES = Path(__file__).parent / "secret_files"
 
 FULL: dict[str, Any] = {
     "upstreams": [
@@ -42,6 +45,10 @@ FULL: dict[str, Any] = {
             },
             "rewriters": [{"plugin": "quorum", "options": {"queues": ["orders.#"], "dropped": ["x-odd"]}}],
             "queue_options": {"try_passive": True, "emulate_auto_delete": True},
+            "credentials": {
+                "app": {"username": "app-2", "password": "hunter2", "client_password": "hunter2"},
+                "*": {"password_file": str(SECRET_FILES / "orders"), "client_password_file": None},
+            },
         },
     ],
     "handshake_timeout": 2,
@@ -62,6 +69,19 @@ FULL: dict[str, Any] = {
                 {"plugin": "key_patterns"},
             ]
         },
+    },
+    "authentication": {
+        "mechanisms": [
+            {"plugin": "EXTERNAL", "options": {"user_from": "san_dns", "san_index": 1}},
+            {"plugin": "PLAIN", "options": {"needs_tls": True}},
+        ]
+    },
+    "tls": {
+        "listen": "127.0.0.1:0",
+        "certificate": "c.pem",
+        "key": "k.pem",
+        "client_ca": "a.pem",
+        "client_certificate": "optional",
     },
     "policies": [
         {"plugin": "max_connections", "options": {"total": 5, "users": {"guest": 1}}},

@@ -25,12 +25,18 @@ EXAMPLES = sorted(
 #: What the examples expect of the environment.
 ENVIRONMENT = {
     "ADMIN_TOKEN": "hunter3",
+    "APPLICATIONS_PASSWORD": "hunter9",
     "AUTH_TOKEN": "hunter4",
+    "BILLING_PASSWORD": "hunter6",
+    "CREDENTIALS_DIRECTORY": str(Path(__file__).parent / "secret_files"),
     "HEALTH_PASSWORD": "hunter2",
+    "ORDERS_PASSWORD": "hunter5",
     "RABBIT_HOST": "rabbit-1",
 }
 #: Keys whose contents are up to the operator, or to plugins.
 FREE = {"arguments", "labels", "options"}
+#: Keys that hold sections by name.
+BY_NAME = {"credentials"}
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 
 
@@ -40,14 +46,19 @@ def section_in(annotation: Any) -> type[BaseModel] | None:
     return next((found for part in get_args(annotation) if (found := section_in(part))), None)
 
 
+def mark(annotation: Any) -> str:
+    """Stands behind the name of what has several sections."""
+    text = str(annotation)
+    return "[]" if text.startswith("list") else "{}" if text.startswith("dict") else ""
+
+
 def keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Every path of the configuration, as the documentation's headings have it."""
     for name, field in model.model_fields.items():
         yield prefix + name
         section = section_in(field.annotation)
         if section is not None:
-            listed = "[]" if str(field.annotation).startswith("list") else ""
-            yield from keys(section, f"{prefix}{name}{listed}.")
+            yield from keys(section, f"{prefix}{name}{mark(field.annotation)}.")
 
 
 def test_every_key_is_documented() -> None:
@@ -66,6 +77,7 @@ def test_examples_load(path: Path) -> None:
 def test_there_are_examples() -> None:
     """One for each thing that an operator may come for."""
     wanted = "single two-upstreams cluster optional-upstream queue-attributes queue-options plugins everything config"
+    wanted += " credential-mapping tls-external"
     assert set(wanted.split()) <= {path.stem for path in EXAMPLES}
 
 
@@ -76,7 +88,10 @@ def test_everything_is_in_everything() -> None:
         if isinstance(value, dict):
             for name, item in value.items():
                 yield prefix + name
-                if name not in FREE:
+                if name in BY_NAME:
+                    for each in item.values():
+                        yield from used(each, f"{prefix}{name}{{}}.")
+                elif name not in FREE:
                     yield from used(item, f"{prefix}{name}.")
         elif isinstance(value, list):
             for item in value:
@@ -102,8 +117,7 @@ def defaults(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, li
         yield prefix + name, [{}] if value and isinstance(value[0], dict) and "plugin" not in value[0] else value
         section = section_in(field.annotation)
         if section is not None:
-            listed = "[]" if str(field.annotation).startswith("list") else ""
-            yield from defaults(section, f"{prefix}{name}{listed}.")
+            yield from defaults(section, f"{prefix}{name}{mark(field.annotation)}.")
 
 
 def test_jsonnet_in_the_text_runs() -> None:

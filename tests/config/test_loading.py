@@ -123,6 +123,7 @@ def test_a_dump_is_a_configuration() -> None:
     assert "hunter2" not in str(dump)
     dump["upstreams"][0]["health_check"]["password"] = "hunter2"
     dump["policies"][1]["options"]["token"] = "hunter2"
+    dump["upstreams"][1]["credentials"]["app"] |= {"password": "hunter2", "client_password": "hunter2"}
     assert parse_config(json.dumps(dump), "dump").config == parse_config(json.dumps(FULL), "test.json").config
 
 

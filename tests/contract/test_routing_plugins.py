@@ -28,15 +28,18 @@ def decided(name: str, options: dict[str, Any], exchange: str, key: str, headers
     """What the strategy says by itself, asked as the proxy is to ask it."""
     from trabbits.assembly import session_settings
     from trabbits.config import validate_config
-    from trabbits.interfaces import IMessageRoutingStrategy
+    from trabbits.interfaces import IMessageRoutingStrategy, Mirrored
 
     upstreams = [{"name": each, "address": f"{each}:1"} for each in "ab"]
     upstreams[1]["routing"] = {"key_patterns": ["to-b.#"]}  # type: ignore[assignment]
     routing = {"plugin": name.partition(" ")[0], "options": options}
     strategy = session_settings(validate_config({"upstreams": upstreams, "routing": routing}, "test")).routing
     if IMessageRoutingStrategy.providedBy(strategy):
-        return strategy.route_message(exchange, key, headers) or "a"
-    return strategy.route(exchange, key) or "a"
+        decision = strategy.route_message(exchange, key, headers)
+    else:
+        decision = strategy.route(exchange, key)
+    assert not isinstance(decision, Mirrored)
+    return decision or "a"
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

@@ -13,7 +13,17 @@ from typing import Any
 import pytest
 from pamqp import base, commands
 
-from tests.clients import BODY, CAPABILITIES, HEADER, Closed, RawClient, content_header, encode_methods, raw_frame
+from tests.clients import (
+    BODY,
+    CAPABILITIES,
+    HEADER,
+    METHOD,
+    Closed,
+    RawClient,
+    content_header,
+    encode_methods,
+    raw_frame,
+)
 from tests.contract.embedded import EmbeddedNode
 from tests.contract.target import HOST, Address, Node
 from trabbits.testing.rabbitmq import RabbitNode
@@ -67,9 +77,6 @@ def declared(**arguments: Any) -> commands.Queue.Declare:
 Q_DECLARE, X_DECLARE = Q.Declare(queue="q"), E.Declare(exchange="x", exchange_type="fanout")
 CONSUME, GET = B.Consume(queue="q", consumer_tag="t"), B.Get(queue="q")
 MESSAGE = publish("q", body=b"hello")
-
-#: pamqp warns of basic.recover-async.
-pytestmark = pytest.mark.filterwarnings("ignore:This command is deprecated")
 
 PROGRAMS: dict[str, Sequence[Step]] = {
     # queues
@@ -245,7 +252,7 @@ PROGRAMS: dict[str, Sequence[Step]] = {
     "requeue": [Q_DECLARE, publish("q", body=b"1"), publish("q", body=b"2"), GET, B.Reject(1, requeue=True), GET],
     "recover": [Q_DECLARE, MESSAGE, GET, B.Recover(requeue=True), GET],
     "recover without requeue": [B.Recover(requeue=False)],
-    "recover asynchronously": [B.RecoverAsync(requeue=True), B.Qos()],
+    "recover asynchronously": [raw_frame(METHOD, 1, b"\0\x3c\0\x64\x01"), B.Qos()],
     "qos by size": [B.Qos(prefetch_size=1)],
     # transactions, modes, the channel itself
     "commit nothing": [X.Commit()],

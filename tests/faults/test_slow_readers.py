@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import array
 import fcntl
+import socket
 import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pamqp import commands
 
+from tests.certificates import Authority
 from tests.clients import BODY, HEADER, RawClient, content_header, eventually, raw_frame, tags_covered
 from tests.contract.target import HOST, fan_config, plain_config, unique
 from tests.faults.bystander import Bystander
@@ -131,6 +134,32 @@ def test_a_client_that_does_not_read(
         expect_all(client, WAITING // len(nodes), len(nodes))
         bystander.goes_on()
         assert memory(own_proxy) - before < GROWTH
+        client.close_politely()
+
+
+def test_a_client_that_does_not_read_over_tls(rabbit_a: RabbitNode, faults_vhost: str, tmp_path: Path) -> None:
+    """The same where what waits is encrypted."""
+    authority = Authority(tmp_path)
+    server = authority.issue("server", ip=[HOST])
+    tls = {"listen": f"{HOST}:0", "certificate": server.certificate, "key": server.key}
+    for proxy in running(TrabbitsProcess(plain_config(rabbit_a, tls=tls))):
+        port = proxy.wait_for_log(event="listening", socket=lambda kind: "TLS" in kind)["port"]
+        plain = socket.create_connection((HOST, port), timeout=30)
+        client = RawClient(authority.context().wrap_socket(plain, server_hostname=HOST), timeout=30)
+        client.start("guest", "guest")
+        client.tune()
+        client.open_vhost(faults_vhost)
+        client.expect(commands.Connection.OpenOk)
+        client.open_channel(1)
+        queue = unique("slow")
+        client.call(commands.Queue.Declare(queue=queue, auto_delete=True), commands.Queue.DeclareOk)
+        put(rabbit_a, faults_vhost, queue, WAITING // 2)
+        before = memory(proxy)
+        client.call(commands.Basic.Consume(queue=queue, no_ack=True), commands.Basic.ConsumeOk)
+        eventually(at_rest(proxy, client), 20, "every buffer is full")
+        assert memory(proxy) - before < GROWTH
+        expect_all(client, WAITING // 2, 1)
+        assert memory(proxy) - before < GROWTH
         client.close_politely()
 
 

@@ -21,8 +21,10 @@ from trabbits.frontend.client_transport import ClientTransport
 from trabbits.frontend.runner import SessionRunner
 from trabbits.log_ids import LogId
 from trabbits.plugins.key_patterns import KeyPatterns
+from trabbits.plugins.plain import Plain
 from trabbits.plugins.queue_attributes import FixedQueueAttributes
 from trabbits.session.actions import LoginRequest, VirtualHostRequest
+from trabbits.session.authentication import MechanismSettings
 from trabbits.session.session import Session
 from trabbits.session.settings import SessionSettings, UpstreamSettings
 from trabbits.upstream.errors import LinkRefused, LinkUnreachable
@@ -30,6 +32,7 @@ from trabbits.upstream.receiver import ILinkReceiver
 from trabbits.upstream.upstream import Upstream
 from trabbits.wire.constants import PROTOCOL_HEADER
 
+PLAIN = MechanismSettings.of("PLAIN", Plain())
 START_OK = commands.Connection.StartOk({}, "PLAIN", "\0guest\0guest", "en_US")
 
 
@@ -209,7 +212,7 @@ class Surroundings:
                 for name in upstreams
             ),
             routing=KeyPatterns([(name, [f"{name}.#"]) for name in upstreams]),
-            **{"heartbeat": 0, **settings},
+            **{"heartbeat": 0, "mechanisms": (PLAIN,), **settings},
         )
         self.session = Session("proxy-1", "192.0.2.1:50000", self.settings, self._log, guarded=bool(policies))
         self.client = ClientTransport(self.transport, self.clock, self._full, self._drained)

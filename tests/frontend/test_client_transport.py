@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 
 from tests.frontend.doubles import SocketDouble
 from trabbits.frontend.client_transport import ClientTransport
@@ -124,3 +126,14 @@ def test_a_transport_that_cannot_be_half_closed() -> None:
     wrapped.clock.advance(1.1)
     assert transport.aborted
     assert cast(Any, transport.producer) is None
+
+
+def test_tls_is_not_passed_by() -> None:
+    """A TLS protocol hands on what it does not know itself, and ends in its own way."""
+    socket = SocketDouble()
+    tls = ProtocolWrapper(WrappingFactory(Factory()), Protocol())
+    tls.makeConnection(socket)
+    assert tls.loseWriteConnection  # the socket's
+    ClientTransport(tls, Clock(), lambda: None, lambda: None).close(within=1.0)
+    assert not socket.half_closed
+    assert socket.disconnecting

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from tests.frontend.doubles import SocketDouble
+from tests.frontend.doubles import PLAIN, SocketDouble
 from tests.frontend.test_admission import DataPolicy, Policy
 from trabbits.frontend.admission import NamedPolicy
 from trabbits.frontend.draining import Pace
@@ -23,7 +23,9 @@ from trabbits.session.phase import Phase
 from trabbits.session.settings import SessionSettings, UpstreamSettings
 from trabbits.wire.constants import PROTOCOL_HEADER
 
-SETTINGS = SessionSettings(upstreams=(UpstreamSettings("a"),), routing=KeyPatterns([]), heartbeat=0)
+SETTINGS = SessionSettings(
+    upstreams=(UpstreamSettings("a"),), routing=KeyPatterns([]), heartbeat=0, mechanisms=(PLAIN,)
+)
 
 
 class Listener:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pamqp import commands, frame
 
-from tests.frontend.doubles import START_OK, SocketDouble
+from tests.frontend.doubles import PLAIN, START_OK, SocketDouble
 from tests.upstream.network import Network, at
 from trabbits.frontend.client_transport import ClientTransport
 from trabbits.frontend.runner import SessionRunner
@@ -25,7 +25,9 @@ class Client:
         self.network = network
         self.transport = SocketDouble()
         self.heard: list[str] = []
-        settings = SessionSettings((UpstreamSettings("primary"),), KeyPatterns([("primary", ["#"])]), heartbeat=0)
+        settings = SessionSettings(
+            (UpstreamSettings("primary"),), KeyPatterns([("primary", ["#"])]), heartbeat=0, mechanisms=(PLAIN,)
+        )
         session = Session("proxy-1", "192.0.2.1:50000", settings, network.note)
         transport = ClientTransport(self.transport, network, lambda: None, lambda: None)
         self.runner = SessionRunner(session, transport, {"primary": upstream}, network, lambda: None)

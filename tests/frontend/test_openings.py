@@ -107,7 +107,7 @@ class Stage:
 
     def log_in(self) -> dict[str, LinkDouble]:
         """All upstreams accept the client; their links."""
-        self.openings.open_links(actions.OpenLinks(LOGIN))
+        self.openings.open_links(actions.OpenLinks(dict.fromkeys(self.upstreams, LOGIN)))
         links = {}
         for name, upstream in self.upstreams.items():
             links[name] = LinkDouble(name)
@@ -141,6 +141,16 @@ def test_both_steps() -> None:
     assert not stage.openings
 
 
+def test_some_may_be_asked_later() -> None:
+    stage = Stage()
+    for name in ("b", "a"):
+        stage.openings.open_links(actions.OpenLinks({name: LOGIN}))
+        assert stage.openings
+        stage.upstreams[name].logins.pop().callback(LinkDouble(name))
+        assert [event[1] for event in stage.taken()] == [name]
+    assert not any(upstream.logins for upstream in stage.upstreams.values())
+
+
 def test_the_link_that_opens_may_be_another_than_the_one_that_logged_in() -> None:
     stage = Stage(a=UpstreamDouble())
     link = stage.log_in()["a"]
@@ -164,7 +174,7 @@ def test_the_link_that_opens_may_be_another_than_the_one_that_logged_in() -> Non
 def test_failures_are_told_once_at_every_step(step: str, error: Exception, told: tuple[Any, ...]) -> None:
     stage = Stage()
     if step == "login":
-        stage.openings.open_links(actions.OpenLinks(LOGIN))
+        stage.openings.open_links(actions.OpenLinks(dict.fromkeys(stage.upstreams, LOGIN)))
         stage.upstreams["a"].logins[0].errback(error)
     else:
         links = stage.log_in()
@@ -186,7 +196,7 @@ def test_failures_are_told_once_at_every_step(step: str, error: Exception, told:
 
 def test_a_failure_that_nobody_foresaw_is_reported_and_told() -> None:
     stage = Stage()
-    stage.openings.open_links(actions.OpenLinks(LOGIN))
+    stage.openings.open_links(actions.OpenLinks(dict.fromkeys(stage.upstreams, LOGIN)))
     error = RuntimeError("a bug")
     stage.upstreams["a"].logins[0].errback(error)
     text = "upstream 'a' could not be reached: a bug"
@@ -196,7 +206,7 @@ def test_a_failure_that_nobody_foresaw_is_reported_and_told() -> None:
 
 def test_giving_up_while_logging_in() -> None:
     stage = Stage()
-    stage.openings.open_links(actions.OpenLinks(LOGIN))
+    stage.openings.open_links(actions.OpenLinks(dict.fromkeys(stage.upstreams, LOGIN)))
     link = LinkDouble("a")
     stage.upstreams["a"].logins[0].callback(link)
     stage.taken()
@@ -236,7 +246,7 @@ def test_no_link_is_begun_after_one_failed_at_once() -> None:
     """The session gives up while its first request is still being carried out."""
     stage = Stage(a=UpstreamDouble(UNREACHABLE), b=UpstreamDouble())
     stage.reaction = stage.cancel
-    stage.openings.open_links(actions.OpenLinks(LOGIN))
+    stage.openings.open_links(actions.OpenLinks(dict.fromkeys(stage.upstreams, LOGIN)))
     assert stage.upstreams["b"].logins == []
     assert not stage.openings
     assert stage.taken() == [("unreachable", "a", "a:5672", UNREACHABLE.text)]
@@ -315,7 +325,7 @@ def test_a_link_that_breaks_ends_the_session(error: LinkUnreachable | LinkRefuse
 def test_a_login_that_cannot_be_cancelled_any_more() -> None:
     """The link that it brings all the same is ended at once."""
     stage = Stage()
-    stage.openings.open_links(actions.OpenLinks(LOGIN))
+    stage.openings.open_links(actions.OpenLinks(dict.fromkeys(stage.upstreams, LOGIN)))
     login = stage.upstreams["a"].logins[0]
     login.cancel = lambda: None  # type: ignore[method-assign]  # an answer was on its way
     stage.cancel()

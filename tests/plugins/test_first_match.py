@@ -16,13 +16,13 @@ from tests.plugins.routing_options import assert_refused, make
 from trabbits.interfaces import IMessageRoutingStrategy, IRoutingStrategy
 from trabbits.plugins import catalogue
 from trabbits.plugins.catalogue import Catalogue, Found
+from trabbits.plugins.combining import PartFailed
 from trabbits.plugins.declaring import Plugin, PluginContext, PluginOptions
 from trabbits.plugins.first_match import (
     NESTING_MAX,
     FirstMatch,
     FirstMatchByMessage,
     FirstMatchOptions,
-    PartFailed,
     first_match,
 )
 

@@ -16,7 +16,7 @@ from trabbits.plugins.catalogue import discover
 from trabbits.plugins.declaring import IPluginDeclaration
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "plugins" / "routing.md").read_text()
-NAMES = ["exchange", "first_match", "hash", "headers", "key_patterns", "weighted"]
+NAMES = ["exchange", "first_match", "hash", "headers", "key_patterns", "mirror", "weighted"]
 
 
 def blocks(language: str) -> list[str]:

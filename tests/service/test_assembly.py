@@ -94,7 +94,10 @@ def test_the_defaults_agree() -> None:
     """Settings built from an empty configuration are the settings' own defaults."""
     settings = session_settings(default_config())
     assert settings == type(settings)(
-        upstreams=settings.upstreams, routing=settings.routing, config_hash=config_hash(default_config())
+        upstreams=settings.upstreams,
+        routing=settings.routing,
+        mechanisms=settings.mechanisms,
+        config_hash=config_hash(default_config()),
     )
 
 

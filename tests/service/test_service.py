@@ -211,7 +211,7 @@ def test_make_service_builds_the_whole_tree(events: Events) -> None:
     proxy = make_service(options, read_config(options), Reactor(), {})
     children = [child.name for child in proxy]
     assert children[:3] == ["signals", "notifications", "pid file"]
-    assert children[3:] == ["metrics", "health checks", "sessions", "listener"]
-    assert isinstance(list(proxy)[-2], SessionsService)
+    assert children[3:] == ["metrics", "health checks", "sessions", "listener", "TLS listener"]
+    assert isinstance(list(proxy)[-3], SessionsService)
     assert events.entries == [LogId.CONFIG_LOADED]
     assert list(proxy.upstreams) == ["default"]

@@ -17,13 +17,17 @@ however the session cut its octets; a mismatch shows them decoded, with everythi
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tests.session.frames import PROTOCOL_HEADER, Channel, Connection, Follower, describe, on, split
-from trabbits.interfaces import IQueueAttributeRewriter, IRoutingStrategy
+from trabbits.interfaces import IAuthMechanism, IQueueAttributeRewriter, IRoutingStrategy
 from trabbits.log_ids import LogId
+from trabbits.plugins.amqplain import AmqPlain
+from trabbits.plugins.plain import Plain
 from trabbits.session import actions
+from trabbits.session.authentication import MechanismSettings
+from trabbits.session.credentials import Mapped
 from trabbits.session.link import Link
 from trabbits.session.phase import Phase
 from trabbits.session.session import Session
@@ -52,8 +56,8 @@ class Routes:
 class Playbook:
     """One session, all its surroundings, and what it sent to them that nobody expected yet.
 
-    `options` go to `SessionSettings`, but for what is per upstream: `rewriters`, and the names of those that are
-    `optional` (not required), that `probe` (try_passive) and that `emulate` (emulate_auto_delete);
+    `options` go to `SessionSettings`, but for what is per upstream: `rewriters`, `mapped` credentials, and the names of
+    those that are `optional` (not required), that `probe` (try_passive) and that `emulate` (emulate_auto_delete);
     and `guarded`, which is the session's.
     """
 
@@ -61,7 +65,9 @@ class Playbook:
         self,
         *upstreams: str,
         routing: IRoutingStrategy | None = None,
-        rewriters: dict[str, IQueueAttributeRewriter] | None = None,
+        rewriters: Mapping[str, IQueueAttributeRewriter] | None = None,
+        mapped: dict[str, dict[str, Mapped]] | None = None,
+        mechanisms: Sequence[IAuthMechanism] = (Plain(), AmqPlain()),
         optional: str = "",
         probe: str = "",
         emulate: str = "",
@@ -71,13 +77,21 @@ class Playbook:
     ) -> None:
         self.upstreams = upstreams or ("a",)
         self.routing = routing or Routes()
-        rewriters = rewriters or {}
+        rewriters, mapped = rewriters or {}, mapped or {}
         self.settings = SessionSettings(
             upstreams=tuple(
-                UpstreamSettings(name, rewriters.get(name), name not in optional, name in probe, name in emulate)
+                UpstreamSettings(
+                    name,
+                    rewriters.get(name),
+                    name not in optional,
+                    name in probe,
+                    name in emulate,
+                    mapped.get(name, {}),
+                )
                 for name in self.upstreams
             ),
             routing=self.routing,  # type: ignore[arg-type]  # structurally; zope looks at load time only
+            mechanisms=tuple(MechanismSettings.of(type(each).__name__, each) for each in mechanisms),
             **options,
         )
         self.capabilities = CAPABILITIES if capabilities is None else capabilities
@@ -293,7 +307,9 @@ def _shown(action: actions.Action) -> str:
             return f"{name} {action.link.name} {action.secret} {action.reason}"
         case actions.CloseLink() | actions.PauseLink() | actions.ResumeLink() | actions.DrainLink():
             return f"{name} {action.link.name}"
-        case actions.OpenLinks() | actions.OpenVirtualHost():
+        case actions.OpenLinks():
+            return f"{name} " + ", ".join(f"{upstream} {each}" for upstream, each in action.requests.items())
+        case actions.OpenVirtualHost():
             return f"{name} {action.request}"
         case actions.AskPolicies():
             return f"{name} {action.visitor}"

@@ -1,68 +1,173 @@
-"""User and password in connection.start-ok, of both mechanisms, good and bad."""
+"""What each upstream is told of a client, and that nobody comes in whose password nobody has checked."""
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trabbits.session.credentials import Credentials, credentials_of
-from trabbits.wire.errors import Violation
-from trabbits.wire.table import encode_table
+from trabbits.interfaces import Credentials, Identity
+from trabbits.session.credentials import Mapped, NotProven, Plan, plan
+
+OWN = Credentials("app", "old")
+APP = Identity("app", OWN)
+VERIFIED = Identity("app", verified=True)
+NEW = Mapped("new")
+CHECKED = Mapped("new", client_password="old")
+
+Mappings = dict[str, dict[str, Mapped]]
 
 
-def amqplain(**fields: Any) -> bytes:
-    """An AMQPLAIN response."""
-    return encode_table(fields)
-
-
-@pytest.mark.parametrize(
-    ("mechanism", "response", "user", "password"),
-    [
-        ("PLAIN", b"\0guest\0guest", "guest", "guest"),
-        ("PLAIN", b"\0\0", "", ""),
-        ("PLAIN", "\0Zoë\0pä§".encode(), "Zoë", "pä§"),
-        ("AMQPLAIN", amqplain(LOGIN="guest", PASSWORD="secret"), "guest", "secret"),
-        ("AMQPLAIN", amqplain(extra=1, PASSWORD="", LOGIN="Zoë"), "Zoë", ""),
-    ],
-)
-def test_credentials(mechanism: str, response: bytes, user: str, password: str) -> None:
-    found = credentials_of(mechanism, response)
-    assert found == Credentials(mechanism, user, password)
-    assert "secret" not in repr(found)
+def planned(identity: Identity, mappings: Mappings) -> Plan:
+    return plan(identity, mappings.items())
 
 
 @pytest.mark.parametrize(
-    ("mechanism", "response", "code", "words"),
+    ("identity", "mappings", "told", "own", "proven"),
     [
-        ("PLAIN", b"", 403, "not NUL user NUL password"),
-        ("PLAIN", b"guest\0guest", 403, "not NUL user NUL password"),
-        ("PLAIN", b"admin\0guest\0guest", 403, "not NUL user NUL password"),
-        ("PLAIN", b"\0guest\0guest\0", 403, "not NUL user NUL password"),
-        ("PLAIN", b"\0\xff\0guest", 502, "not UTF-8"),
-        ("PLAIN", b"\0guest\0\xff", 502, "not UTF-8"),
-        ("AMQPLAIN", b"", 403, "user or password missing"),
-        ("AMQPLAIN", amqplain(LOGIN="guest"), 403, "user or password missing"),
-        ("AMQPLAIN", amqplain(LOGIN="guest", PASSWORD=1), 403, "user or password missing"),
-        ("AMQPLAIN", amqplain(LOGIN=b"\xff", PASSWORD="guest"), 403, "user or password missing"),
-        ("AMQPLAIN", amqplain(LOGIN="guest", PASSWORD="guest")[:-1], 502, "not a field table"),
-        ("AMQPLAIN", b"\0guest\0guest", 502, "not a field table"),
-        ("AMQPLAIN", b"\x01\xffV", 502, "not a field table"),
-        ("AMQPLAIN", b"\x01xT\xff\xff\xff\xff\xff\xff\xff\xff", 502, "not a field table"),
-        ("EXTERNAL", b"", 503, "unsupported authentication mechanism 'EXTERNAL'; supported are PLAIN, AMQPLAIN"),
-        ("plain", b"\0guest\0guest", 503, "unsupported authentication mechanism 'plain'"),
+        pytest.param(APP, {"a": {}, "b": {}}, {"a": OWN, "b": OWN}, "ab", False, id="its own words"),
+        pytest.param(
+            APP,
+            {"a": {}, "b": {"app": NEW}},
+            {"a": OWN, "b": Credentials("app", "new")},
+            "a",
+            False,
+            id="another password at b",
+        ),
+        pytest.param(
+            APP,
+            {"a": {}, "b": {"app": Mapped("new", "other")}},
+            {"a": OWN, "b": Credentials("other", "new")},
+            "a",
+            False,
+            id="another name at b",
+        ),
+        pytest.param(
+            APP, {"a": {}, "b": {"*": NEW}}, {"a": OWN, "b": Credentials("app", "new")}, "a", False, id="everybody"
+        ),
+        pytest.param(
+            APP,
+            {"a": {}, "b": {"*": Mapped("any"), "app": NEW}},
+            {"a": OWN, "b": Credentials("app", "new")},
+            "a",
+            False,
+            id="a name goes before everybody",
+        ),
+        pytest.param(APP, {"a": {"other": NEW}}, {"a": OWN}, "a", False, id="somebody else"),
+        pytest.param(APP, {"a": {"app": CHECKED}}, {"a": Credentials("app", "new")}, "", True, id="checked here"),
+        pytest.param(
+            VERIFIED, {"a": {"app": NEW}}, {"a": Credentials("app", "new")}, "", True, id="verified and mapped"
+        ),
+        pytest.param(
+            VERIFIED, {"a": {"app": CHECKED}}, {"a": Credentials("app", "new")}, "", True, id="verified, no password"
+        ),
+        pytest.param(
+            Identity("app", OWN, {"b": Credentials("b", "b")}),
+            {"a": {}, "b": {}},
+            {"a": OWN, "b": Credentials("b", "b")},
+            "a",
+            False,
+            id="the mechanism has something for b",
+        ),
+        pytest.param(
+            Identity("app", OWN, {"b": Credentials("b", "b")}),
+            {"a": {}, "b": {"app": NEW}},
+            {"a": OWN, "b": Credentials("app", "new")},
+            "a",
+            False,
+            id="the configuration goes before the mechanism",
+        ),
+        pytest.param(
+            Identity("app", Credentials("t", "token"), verified=True),
+            {"a": {}},
+            {"a": Credentials("t", "token")},
+            "a",
+            True,
+            id="verified with credentials",
+        ),
     ],
 )
-def test_credentials_that_make_no_sense(mechanism: str, response: bytes, code: int, words: str) -> None:
-    with pytest.raises(Violation, match=words) as caught:
-        credentials_of(mechanism, response)
-    assert caught.value.code == code
+def test_plans(identity: Identity, mappings: Mappings, told: Mapping[str, Credentials], own: str, proven: bool) -> None:
+    found = planned(identity, mappings)
+    assert found == Plan(told, frozenset(own), proven)
+    assert not any(secret in repr(found) for secret in ("old", "new", "token"))
 
 
-@given(st.sampled_from(["PLAIN", "AMQPLAIN"]), st.binary() | st.binary().map(lambda octets: b"\x05LOGIN" + octets))
-def test_only_violations_leave_the_reading_of_credentials(mechanism: str, response: bytes) -> None:
-    with suppress(Violation):
-        credentials_of(mechanism, response)
+NOBODY = "nobody can check the password of user 'app'"
+
+
+@pytest.mark.parametrize(
+    ("identity", "mappings", "why"),
+    [
+        pytest.param(APP, {"a": {"app": NEW}}, NOBODY, id="mapped at the only upstream"),
+        pytest.param(APP, {"a": {"app": NEW}, "b": {"*": NEW}}, NOBODY, id="mapped everywhere"),
+        pytest.param(Identity("app", upstream_credentials={"a": OWN}), {"a": {}}, NOBODY, id="by the mechanism, too"),
+        pytest.param(
+            Identity("app", Credentials("app", "guess")),
+            {"a": {"app": CHECKED}},
+            "user 'app' did not show the client_password for upstream 'a'",
+            id="wrong password",
+        ),
+        pytest.param(
+            Identity("app", Credentials("app", "guess")),
+            {"a": {}, "b": {"app": CHECKED}},
+            "user 'app' did not show the client_password for upstream 'b'",
+            id="wrong password, whatever a says",
+        ),
+        pytest.param(
+            Identity("app"),
+            {"a": {"app": Mapped("new", client_password="")}},
+            "user 'app' did not show the client_password for upstream 'a'",
+            id="no password is not an empty one",
+        ),
+        pytest.param(VERIFIED, {"a": {}}, "user 'app' has no credentials for upstream 'a'", id="nothing for a"),
+        pytest.param(
+            VERIFIED,
+            {"a": {"app": NEW}, "b": {"other": NEW}},
+            "user 'app' has no credentials for upstream 'b'",
+            id="nothing for b",
+        ),
+        pytest.param(
+            Identity("app\0x", Credentials("app\0x", "y", "AMQPLAIN")),
+            {"a": {}, "b": {"*": NEW}},
+            r"the credentials of user 'app\x00x' for upstream 'b' contain NUL",
+            id="a name that PLAIN cannot say",
+        ),
+    ],
+)
+def test_who_is_not_let_in(identity: Identity, mappings: Mappings, why: str) -> None:
+    with pytest.raises(NotProven) as caught:
+        planned(identity, mappings)
+    assert str(caught.value).startswith(why)
+    assert caught.value.told == ("has no credentials" in why)
+
+
+passwords = st.sampled_from(["x", "y", ""])
+mapped = st.builds(Mapped, passwords, st.none() | st.just("u"), st.none() | passwords)
+
+
+@given(
+    st.builds(
+        Identity,
+        st.sampled_from(["app", "*"]),
+        st.none() | st.builds(Credentials, st.just("app"), passwords),
+        st.dictionaries(st.sampled_from("abc"), st.just(Credentials("z", "z"))),
+        st.booleans(),
+    ),
+    st.dictionaries(st.sampled_from("abc"), st.dictionaries(st.sampled_from(["app", "*"]), mapped), min_size=1),
+)
+def test_the_rule(identity: Identity, mappings: Any) -> None:
+    """Every plan has something for each upstream, and somebody who proves the client."""
+    try:
+        found = planned(identity, mappings)
+    except NotProven:
+        return
+    assert found.by_upstream.keys() == mappings.keys()
+    assert all(found.by_upstream[name] is identity.credentials for name in found.own)
+    shown = identity.credentials.password if identity.credentials else None
+    used = [mapping.get(identity.user) or mapping.get("*") for mapping in mappings.values()]
+    asked = [each.client_password for each in used if each is not None and each.client_password is not None]
+    assert found.own or identity.verified or (asked and set(asked) == {shown})

@@ -1,7 +1,8 @@
 """The negotiation, from the protocol header to connection.open.
 
 Covered: every state with every method, headers in any form, what is agreed, what upstreams are given.
-Not covered here: what upstreams answer (test_connecting.py, test_login.py), the mechanisms (test_credentials.py).
+Not covered here: what upstreams answer (test_connecting.py, test_login.py), the mechanisms
+(test_authentication.py).
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from pamqp import base, commands
 
 from tests.session.conftest import Opening
 from tests.session.frames import PROTOCOL_HEADER, Channel, Connection, connection_close, decoded, on, publish
+from tests.session.mechanisms import TwoSteps
 from tests.session.playbook import Playbook
 from trabbits.log_ids import LogId
+from trabbits.plugins.plain import Plain
 from trabbits.session.announced import DEFAULT_VERSION
 from trabbits.session.handshake import CAPABILITIES, TRANSITIONS, Handshake, State
 from trabbits.session.phase import Phase
@@ -34,7 +37,10 @@ TUNE_OK = Connection.TuneOk(2046, 131072, 0)
 def in_state(play: Playbook, state: State) -> None:
     """Bring a fresh session into this state."""
     play.client(PROTOCOL_HEADER)
-    if state is not State.START:
+    if state is State.SECURE:
+        play.skip()
+        play.client(on(0, Connection.StartOk({}, "TWO-STEPS", "user")))
+    elif state is not State.START:
         play.skip()
         play.client(on(0, START_OK))
     if state in (State.TUNE, State.OPEN):
@@ -47,8 +53,8 @@ def in_state(play: Playbook, state: State) -> None:
 
 
 def giving_up(state: State) -> tuple[str, ...]:
-    """What the end begins with: there may be links after start-ok."""
-    links = ("CancelLinks",) if state is not State.START else ()
+    """What the end begins with: there may be links after the login."""
+    links = ("CancelLinks",) if state not in (State.START, State.SECURE) else ()
     return (*links, "CancelTimer handshake", "CancelTimer heartbeat")
 
 
@@ -75,7 +81,7 @@ def test_the_whole_negotiation(fresh: Opening) -> None:
         "LoginRequest(mechanism='PLAIN', username='user', client_properties="
         "{'trabbits_client_address': '192.0.2.1:50000', 'trabbits_session': 'proxy-1'}, locale='en_US')"
     )
-    play.expect_actions("CancelTimer handshake", f"OpenLinks {login}")
+    play.expect_actions("CancelTimer handshake", f"OpenLinks a {login}, b {login}")
     play.log_in("b")
     play.log_in("a")
     play.expect_client(on(0, Connection.Tune(2046, 131072, 30)))
@@ -83,7 +89,7 @@ def test_the_whole_negotiation(fresh: Opening) -> None:
     play.client(on(0, Connection.TuneOk(100, 8192, 20)))
     play.expect_actions("SetTimer heartbeat 10")
     play.client(on(0, Connection.Open("vhost")))
-    request = "VirtualHostRequest(virtual_host='vhost', frame_max=8192, channel_max=100, heartbeat=20)"
+    request = "VirtualHostRequest(virtual_host='vhost', frame_max=8192, channel_max=100, heartbeat=20, own_channels=1)"
     play.expect_actions("CancelTimer handshake", f"OpenVirtualHost {request}")
     assert play.session.phase is Phase.CONNECTING
     assert (play.session.user, play.session.virtual_host) == ("user", "vhost")
@@ -94,10 +100,11 @@ def test_the_whole_negotiation(fresh: Opening) -> None:
 @pytest.mark.parametrize("index", METHODS, ids=name_of)
 def test_every_method_in_every_state(state: State, index: int, fresh: Opening) -> None:
     """One method is taken in each state, connection.close in all of them; every other one is an error."""
-    play = fresh()
+    play = fresh(mechanisms=[Plain(), TwoSteps()])
     in_state(play, state)
     samples: dict[int, base.Frame] = {
         amqp.CONNECTION_START_OK: START_OK,
+        amqp.CONNECTION_SECURE_OK: Connection.SecureOk("secret"),
         amqp.CONNECTION_TUNE_OK: Connection.TuneOk(1, 4096, 0),
         amqp.CONNECTION_OPEN: Connection.Open("/"),
         amqp.CONNECTION_CLOSE: Connection.Close(200, "bye", 0, 0),
@@ -108,8 +115,8 @@ def test_every_method_in_every_state(state: State, index: int, fresh: Opening) -
         play.expect_client(on(0, Connection.CloseOk()))
         play.expect_actions(*giving_up(state), "CancelTimer close", "CloseClient")
     elif index == expected:
-        after = {State.START: Phase.AUTHENTICATING, State.TUNE: Phase.TUNING, State.OPEN: Phase.CONNECTING}
-        assert play.session.phase is after[state]
+        after = {State.TUNE: Phase.TUNING, State.OPEN: Phase.CONNECTING}
+        assert play.session.phase is after.get(state, Phase.AUTHENTICATING)
         play.skip()
     else:
         wrong = f"CHANNEL_ERROR - unexpected method {name_of(index)}, expected {state.value}"
@@ -122,7 +129,7 @@ def test_every_method_in_every_state(state: State, index: int, fresh: Opening) -
 
 def test_nothing_is_taken_when_it_is_over() -> None:
     """Methods of an open connection are the session's business."""
-    handshake = Handshake(SessionSettings((), None), bytes)  # type: ignore[arg-type]  # never asked for a route
+    handshake = Handshake(SessionSettings((), None), bytes, list)  # type: ignore[arg-type]  # never asked for a route
     handshake.state = State.DONE
     with pytest.raises(Violation, match="expected nothing: the negotiation is over"):
         handshake.method_received(amqp.CONNECTION_OPEN, on(0, Connection.Open()))
@@ -130,7 +137,7 @@ def test_nothing_is_taken_when_it_is_over() -> None:
 
 @pytest.mark.parametrize("state", TRANSITIONS)
 def test_channels_have_no_place_in_it(state: State, fresh: Opening) -> None:
-    play = fresh()
+    play = fresh(mechanisms=[Plain(), TwoSteps()])
     in_state(play, state)
     play.client(publish(3, "k", b"x"))
     text = "UNEXPECTED_FRAME - basic.publish on channel 3 before the connection is open"
@@ -162,7 +169,7 @@ def test_everything_may_come_at_once(size: int, fresh: Opening) -> None:
     play.log_in("a")
     play.log_in("b")
     play.expect_client(on(0, Connection.Tune(2046, 131072, 60)))
-    request = "VirtualHostRequest(virtual_host='/', frame_max=131072, channel_max=2046, heartbeat=0)"
+    request = "VirtualHostRequest(virtual_host='/', frame_max=131072, channel_max=2046, heartbeat=0, own_channels=1)"
     play.expect_actions("SetTimer handshake 5", "CancelTimer handshake", f"OpenVirtualHost {request}")
     assert play.session.phase is Phase.CONNECTING
     assert play.session.client_scanner.stalled
@@ -238,7 +245,7 @@ def test_a_client_that_falls_silent_after_the_login_is_dropped(state: State, fre
 @pytest.mark.parametrize("state", [*TRANSITIONS, State.LOGIN])
 def test_closing_in_the_middle_of_it(state: State, fresh: Opening) -> None:
     """As when the proxy shuts down: the client hears why."""
-    play = fresh()
+    play = fresh(mechanisms=[Plain(), TwoSteps()])
     in_state(play, state)
     play.do(lambda: play.session.close(320, "CONNECTION_FORCED - shutting down"))
     play.expect_client(connection_close(320, "CONNECTION_FORCED - shutting down"))
@@ -279,7 +286,7 @@ def test_client_properties_reach_the_upstreams(fresh: Opening) -> None:
     play.client(on(0, Connection.StartOk(properties, "PLAIN", "\0user\0secret")))
     play.expect_actions(
         "CancelTimer handshake",
-        "OpenLinks LoginRequest(mechanism='PLAIN', username='user', client_properties="
+        "OpenLinks a LoginRequest(mechanism='PLAIN', username='user', client_properties="
         "{'capabilities': {'basic.nack': True}, 'product': 'p', 'trabbits_session': 'proxy-1', "
         "'trabbits_client_address': '192.0.2.1:50000'}, locale='en_US')",
     )

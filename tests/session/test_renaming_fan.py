@@ -328,8 +328,10 @@ def test_onlookers_see_what_each_side_sees(play: Playbook) -> None:
     consume(play)
     play.client(to_queue("b", b"1"))
     play.skip()
+    sent = play.session.sent_frames
     play.link("b", message("new.q", 1), message("new.q", 2))
     play.skip()
+    assert play.session.sent_frames == sent + 2 * 3
     events = play.session.observation.events()
     seen = [(event.direction, event.arguments["routing_key"]) for event in events if "routing_key" in event.arguments]
     assert seen == [("c→t", "b"), ("t→u", "new.b"), ("u→t", "new.q"), ("t→c", "q"), ("u→t", "new.q")]

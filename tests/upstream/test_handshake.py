@@ -120,6 +120,14 @@ def test_tune(ours: tuple[int, int, int], theirs: tuple[int, int, int], agreed: 
     assert link.own_channel == link.channel_max
 
 
+@pytest.mark.parametrize(("clients", "agreed"), [(10, 12), (65535, 65535), (65534, 65535), (0, 65535)])
+def test_a_link_that_needs_more_channels_of_its_own(clients: int, agreed: int) -> None:
+    scripted = ScriptedLink(channel_max=clients, own_channels=2)
+    scripted.transport.clear()
+    scripted.feed(START, tune(0))
+    assert scripted.sent()[1].channel_max == agreed
+
+
 REFUSAL = method(commands.Connection.Close(403, "ACCESS_REFUSED - no", 10, 11))
 
 

@@ -29,6 +29,7 @@ from trabbits.config.addresses import Address
 from trabbits.config.model import AdminConfig
 from trabbits.log_ids import LogId
 from trabbits.logs import EventLog
+from trabbits.tls import Unusable, tls_factory, tls_options
 
 #: Seconds that open connections have at the end, so that last answers arrive.
 FAREWELL = 0.5
@@ -125,8 +126,8 @@ class PortApi(Service):
             return _Change(None, lambda prepared: self._close_port())
         try:
             return _Change(self._prepare(wanted), self._change_to)
-        except tcp.Unusable as error:
-            raise ConfigError("admin API", [Problem(f"admin.{error.key}", error.text)]) from None
+        except Unusable as error:
+            raise ConfigError("admin API", [Problem(error.path, error.text)]) from None
 
     def stopService(self) -> Deferred[None]:
         """Fires when no connection is left."""
@@ -143,7 +144,7 @@ class PortApi(Service):
             prepared.socket.close()
 
     def _prepare(self, wanted: AdminConfig) -> _Prepared:
-        options = None if wanted.tls is None else tcp.tls_options(wanted.tls)
+        options = None if wanted.tls is None else tls_options(wanted.tls, "admin.tls")
         if self._serves is not None and wanted.listen in (self._serves.listen, self._address()):
             # The port stays: a copy of its socket goes on listening.
             copy = self._port.socket.dup()
@@ -162,10 +163,7 @@ class PortApi(Service):
     def _serve(self, prepared: _Prepared) -> None:
         factory: Any = self._factory
         if prepared.options is not None:
-            from twisted.protocols.tls import TLSMemoryBIOFactory
-
-            factory = TLSMemoryBIOFactory(prepared.options, False, factory)
-            factory.noisy = False
+            factory = tls_factory(prepared.options, factory, self._reactor)
         with prepared.socket as listening:
             self._port = self._reactor.adoptStreamPort(listening.fileno(), listening.family, factory)
         self._serves = prepared.config

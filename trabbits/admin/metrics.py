@@ -161,6 +161,15 @@ class Metrics(Collector):
         ):
             values = {upstream: getattr(numbers, attribute) for upstream, numbers in upstreams.items()}
             yield _counters(f"trabbits_upstream_{name}", text, "upstream", values)
+        mirrored = CounterMetricFamily(
+            "trabbits_mirrored_messages",
+            "Copies of messages for the upstream, by whether they were sent to it.",
+            labels=["upstream", "outcome"],
+        )
+        for upstream, numbers in upstreams.items():
+            mirrored.add_metric([upstream, "sent"], numbers.copies_sent)
+            mirrored.add_metric([upstream, "dropped"], numbers.copies_dropped)
+        yield mirrored
         connecting = HistogramMetricFamily(
             "trabbits_upstream_connect_seconds",
             "From the beginning of an attempt until a node accepted user and password.",

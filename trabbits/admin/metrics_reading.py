@@ -90,6 +90,12 @@ class ObservedSums(Protocol):
     @property
     def deliveries(self) -> Mapping[str, int]: ...
 
+    @property
+    def copies_sent(self) -> Mapping[str, int]: ...
+
+    @property
+    def copies_dropped(self) -> Mapping[str, int]: ...
+
     def include(self, runner: Any) -> None:
         """Add what a session has counted so far."""
 
@@ -169,6 +175,8 @@ class UpstreamNumbers:
     blocked: int = 0
     publishes: int = 0
     deliveries: int = 0
+    copies_sent: int = 0
+    copies_dropped: int = 0
 
 
 @define
@@ -259,6 +267,8 @@ def _take(sums: ObservedSums, reading: Reading) -> None:
     for name, numbers in reading.upstreams.items():
         numbers.publishes = sums.publishes.get(name, 0)
         numbers.deliveries = sums.deliveries.get(name, 0)
+        numbers.copies_sent = sums.copies_sent.get(name, 0)
+        numbers.copies_dropped = sums.copies_dropped.get(name, 0)
 
 
 def _read_nodes(nodes: Iterable[NodeStatus], reading: Reading) -> None:

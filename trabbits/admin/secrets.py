@@ -12,6 +12,8 @@ from attrs import evolve
 from pydantic import BaseModel, SecretStr
 
 from trabbits.config import Config, ConfigError, Loaded, Problem, masked
+from trabbits.config.errors import path_text
+from trabbits.config.secret_files import SecretFile
 
 #: What `trabbits.config.masked` shows in place of a secret.
 MASK = "*" * 10
@@ -20,23 +22,25 @@ MASK = "*" * 10
 def unmasked(loaded: Loaded, running: Config) -> Loaded:
     """`loaded` with the running secrets for masks.  ConfigError where there is nothing that a mask could stand for.
 
-    Parts of a list belong together when they have the same name.
+    Parts of a list belong together when they have the same name, those of an object when they have the same key.
     """
     problems: list[Problem] = []
-    config = _unmasked(loaded.config, running, "", problems)
+    config = _unmasked(loaded.config, running, (), problems)
     if problems:
         raise ConfigError(loaded.source, problems, loaded.warnings)
     return evolve(loaded, config=config)
 
 
-def _unmasked(section: Any, running: Any, path: str, problems: list[Problem]) -> Any:
+def _unmasked(section: Any, running: Any, path: tuple[str | int, ...], problems: list[Problem]) -> Any:
     changes: dict[str, Any] = {}
     for name in type(section).model_fields:
         value, known = getattr(section, name), getattr(running, name, None)
-        place = f"{path}.{name}" if path else name
+        place = (*path, name)
         if isinstance(value, SecretStr) and value.get_secret_value() == MASK:
             if not isinstance(known, SecretStr):
-                problems.append(Problem(place, "a masked secret stands for the one in use, and there is none"))
+                problems.append(
+                    Problem(path_text(place), "a masked secret stands for the one in use, and there is none")
+                )
             else:
                 changes[name] = known
         elif isinstance(value, BaseModel):
@@ -44,9 +48,13 @@ def _unmasked(section: Any, running: Any, path: str, problems: list[Problem]) ->
         elif isinstance(value, list) and any(isinstance(each, BaseModel) for each in value):
             others = _by_name(known)
             changes[name] = [
-                _unmasked(each, others.get(getattr(each, "name", None)), f"{place}[{index}]", problems)
+                _unmasked(each, others.get(getattr(each, "name", None)), (*place, index), problems)
                 for index, each in enumerate(value)
             ]
+        elif isinstance(value, dict) and any(isinstance(each, BaseModel) for each in value.values()):
+            changes[name] = {
+                key: _unmasked(each, _by_key(known).get(key), (*place, key), problems) for key, each in value.items()
+            }
     return section.model_copy(update=changes) if changes else section
 
 
@@ -63,15 +71,25 @@ def _mark(section: Any, running: Any, content: dict[str, Any]) -> None:
         if isinstance(value, SecretStr):
             if isinstance(known, SecretStr) and known.get_secret_value() != value.get_secret_value():
                 content[name] = f"{MASK} (another one)"
+        elif isinstance(value, SecretFile):
+            if isinstance(known, SecretFile) and known != value and known.path == value.path:
+                content[name] = f"{value} (another content)"
         elif isinstance(value, BaseModel):
             _mark(value, known, content[name])
         elif isinstance(value, list) and any(isinstance(each, BaseModel) for each in value):
             others = _by_name(known)
             for each, shown in zip(value, content[name], strict=True):
                 _mark(each, others.get(getattr(each, "name", None)), shown)
+        elif isinstance(value, dict) and any(isinstance(each, BaseModel) for each in value.values()):
+            for key, each in value.items():
+                _mark(each, _by_key(known).get(key), content[name][key])
 
 
 def _by_name(sections: Any) -> Mapping[Any, Any]:
     if not isinstance(sections, list):
         return {}
     return {name: each for each in sections if (name := getattr(each, "name", None)) is not None}
+
+
+def _by_key(sections: Any) -> Mapping[Any, Any]:
+    return sections if isinstance(sections, dict) else {}

@@ -16,7 +16,7 @@ import click
 
 if TYPE_CHECKING:
     from trabbits.config import Config
-    from trabbits.config.model import ClusterConfig, HealthCheckConfig, QueueAttributesConfig, UpstreamConfig
+    from trabbits.config.model import ClusterConfig, HealthCheckConfig, QueueAttributesConfig, TlsConfig, UpstreamConfig
     from trabbits.config.plugin_use import PluginUse
 
 
@@ -82,6 +82,9 @@ Rows = list[tuple[str, str]]
 
 def summary(config: Config) -> Iterator[tuple[str, Rows]]:
     """What would run: titles, each with rows of a label and a value.  No secrets."""
+    from trabbits.assembly import session_settings
+
+    channel_max = session_settings(config).offered_channel_max
     for index, upstream in enumerate(config.upstreams):
         yield f"upstream {upstream.name}", list(_upstream(upstream, config.routing.plugin, is_first=index == 0))
     leaving = config.graceful_shutdown
@@ -89,8 +92,10 @@ def summary(config: Config) -> Iterator[tuple[str, Rows]]:
         "clients",
         [
             ("session", "plain: one upstream" if len(config.upstreams) == 1 else "fan: several upstreams as one"),
-            ("offered", f"frame_max {config.frame_max}, channel_max {config.channel_max - 1}, {_heartbeat(config)}"),
+            ("offered", f"frame_max {config.frame_max}, channel_max {channel_max}, {_heartbeat(config)}"),
             ("handshake", f"within {_time(config.handshake_timeout)}"),
+            ("log in by", ", ".join(map(_plugin, config.authentication.mechanisms))),
+            ("TLS", _tls(config.tls)),
             ("policies", _policies(config)),
             ("routing", _plugin(config.routing)),
             ("connection close", f"within {_time(config.connection_close_timeout)}"),
@@ -122,6 +127,7 @@ def _upstream(upstream: UpstreamConfig, routing: str, *, is_first: bool) -> Iter
     yield "gets", _messages(upstream, routing, is_first=is_first)
     yield "queue attributes", _attributes(upstream.queue_attributes)
     yield "rewriters", ", ".join(map(_plugin, upstream.rewriters)) or "none"
+    yield "credentials", _credentials(upstream)
     options = [name for name, is_on in upstream.queue_options if is_on]
     yield "queue options", ", ".join(options) or "none"
 
@@ -139,6 +145,22 @@ def _messages(upstream: UpstreamConfig, routing: str, *, is_first: bool) -> str:
     if is_first:
         patterns.append("what no pattern matches")
     return ", ".join(patterns) or "no messages (no key_patterns)"
+
+
+def _credentials(upstream: UpstreamConfig) -> str:
+    from trabbits.session.credentials import ANYBODY
+
+    users = sorted(upstream.credentials, key=lambda user: (user == ANYBODY, user))
+    mapped = ["all others" if user == ANYBODY else _json(user) for user in users]
+    return f"mapped for {', '.join(mapped)}" if mapped else "the clients' own"
+
+
+def _tls(tls: TlsConfig | None) -> str:
+    if tls is None:
+        return "no port of its own"
+    if tls.client_ca is None:
+        return f"at {tls.listen}"
+    return f"at {tls.listen}, client certificates {tls.client_certificate or 'required'}"
 
 
 def _policies(config: Config) -> str:

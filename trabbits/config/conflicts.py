@@ -30,6 +30,9 @@ def conflicts(raw: Any) -> Iterator[Conflict]:
     admin = raw.get("admin") if isinstance(raw, dict) else None
     if isinstance(admin, dict) and admin.get("listen") is not None and admin.get("token") is None:
         yield Conflict(("admin", "token"), 'a token, without which "listen" would let everybody in')
+    tls = raw.get("tls") if isinstance(raw, dict) else None
+    if isinstance(tls, dict) and tls.get("client_certificate") is not None and tls.get("client_ca") is None:
+        yield Conflict(("tls", "client_ca"), "a file of certificates, without which no client's can be verified")
     upstreams = raw.get("upstreams") if isinstance(raw, dict) else None
     if not isinstance(upstreams, list):
         return
@@ -52,11 +55,26 @@ def _in_upstream(upstream: dict[str, Any], location: tuple[str | int, ...]) -> I
         for index in _repeated(list(map(_normal, addresses))):
             place = (*location, "cluster", "nodes", index)
             yield Conflict(place, "an address that no other node has", addresses[index])
+    if isinstance(credentials := upstream.get("credentials"), dict):
+        for user, mapped in credentials.items():
+            if isinstance(mapped, dict):
+                yield from _in_mapped(mapped, (*location, "credentials", user))
     if isinstance(health_check, dict) and health_check.get("enabled", True) is True:
         for key in ("username", "password"):
             if health_check.get(key) is None:
                 what = f'a {key}, which an enabled health check logs in with (or "enabled": false)'
                 yield Conflict((*location, "health_check", key), what)
+
+
+def _in_mapped(mapped: dict[str, Any], location: tuple[str | int, ...]) -> Iterator[Conflict]:
+    given = [key for key in ("password", "password_file") if mapped.get(key) is not None]
+    if not given:
+        yield Conflict(location, '"password" or "password_file"')
+    if len(given) == 2:
+        yield Conflict((*location, "password_file"), 'only one of "password" and "password_file"')
+    if mapped.get("client_password") is not None and mapped.get("client_password_file") is not None:
+        what = 'only one of "client_password" and "client_password_file"'
+        yield Conflict((*location, "client_password_file"), what)
 
 
 def _normal(address: Any) -> Any:

@@ -21,7 +21,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 Location = Sequence[str | int]
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_SECRET_KEY = re.compile(r"passw|secret|token|credential|auth", re.IGNORECASE)
+_SECRET_KEY = re.compile(r"passw|secret|token|credential|auth(?!entication$)", re.IGNORECASE)
 
 
 @frozen
@@ -116,7 +116,12 @@ class Showing(Protocol):
 def problems_of(error: ValidationError, model: type[BaseModel], showing: Showing) -> list[Problem]:
     """Pydantic's findings about `model`, in our words."""
     findings = error.errors(include_url=False)
-    return [Problem(showing.path(item["loc"]), _message(model, item, showing)) for item in findings]
+    return [Problem(showing.path(_place(item["loc"])), _message(model, item, showing)) for item in findings]
+
+
+def _place(location: Location) -> Location:
+    """Pydantic appends this where a key of a dictionary is wrong."""
+    return location[:-1] if len(location) > 1 and location[-1] == "[key]" else location
 
 
 _EXPECTED = {
@@ -127,6 +132,7 @@ _EXPECTED = {
     "int_from_float": "a whole number",
     "float_type": "a number",
     "finite_number": "a finite number",
+    "literal_error": "{expected}",
     "list_type": "a list",
     "dict_type": "an object",
     "model_type": "an object",
@@ -251,13 +257,19 @@ def _is_secret_type(annotation: Any) -> bool:
     return isinstance(origin, type) and issubclass(origin, Secret | SecretStr | SecretBytes)
 
 
-def _annotation_at(model: type[BaseModel], location: Location) -> tuple[Any, bool]:
-    """The type that is declared for the value at `location`, or for something around it, and which of the two."""
+def _annotation_at(model: type[BaseModel], location: Location, *, into_dicts: bool = False) -> tuple[Any, bool]:
+    """The type that is declared for the value at `location`, or for something around it, and which of the two.
+
+    A dictionary counts as something around its values, unless it is asked for them.
+    """
     annotation: Any = model
     is_exact = True
     for part in location:
         if isinstance(part, int):
             continue  # a list's elements: its type names theirs
+        if into_dicts and get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+            continue
         section = _section_in(annotation)
         fields = section.model_fields if section is not None else {}
         names = (name for name, field in fields.items() if part == name or part in _older_names(field))
@@ -269,7 +281,7 @@ def _annotation_at(model: type[BaseModel], location: Location) -> tuple[Any, boo
 
 
 def _section_at(model: type[BaseModel], location: Location) -> type[BaseModel] | None:
-    annotation, is_exact = _annotation_at(model, location)
+    annotation, is_exact = _annotation_at(model, location, into_dicts=True)
     return _section_in(annotation) if is_exact else None
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, SecretStr
 from trabbits.config.addresses import Address
 from trabbits.config.model import Config
 from trabbits.config.plugin_use import PluginUse
+from trabbits.config.secret_files import SecretFile
 
 #: Of this process alone: whoever sees a hash, in a log or through the admin API, cannot try passwords against it.
 _KEY = secrets.token_bytes(32)
@@ -36,6 +37,8 @@ def _plain(value: Any) -> Any:
         return {name: _plain(getattr(value, name)) for name in type(value).model_fields}
     if isinstance(value, SecretStr):
         return value.get_secret_value()
+    if isinstance(value, SecretFile):
+        return [value.path, value.secret.get_secret_value()]
     if isinstance(value, Address):
         return str(value)
     if isinstance(value, dict):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -68,24 +68,29 @@ def parse_config(
     *,
     language: Language | None = None,
     imports: bool = True,
+    secret_files: Collection[str] | None = None,
 ) -> Loaded:
     """Validate a configuration given as `text`.  Raises `ConfigError`.
 
     `source` is its name in errors; what it ends with tells the `language` unless that is given, and what a Jsonnet
-    text imports is looked for in its folder; without `imports` it may import nothing.
+    text imports is looked for in its folder; without `imports` it may import nothing.  Of files that hold secrets, only
+    `secret_files` are read, if they are given.
     """
     if language is None:
         language = "jsonnet" if source.endswith((".jsonnet", ".libsonnet")) else "json"
     if language == "jsonnet":
         evaluated = evaluate(text, source, environment, SIZE_LIMIT, imports=imports)
         raw, _ = _decoded(evaluated.json, source)
-        return Loaded(validate_config(raw, source, origin=Origin(variables=evaluated.variables)), (), source)
+        origin = Origin(variables=evaluated.variables)
+        return Loaded(validate_config(raw, source, origin=origin, secret_files=secret_files), (), source)
     raw, problems = _decoded(text, source)
     raw, about_schema = _without_schema(raw)
     expanded = expand(raw, environment, SIZE_LIMIT)
     problems += about_schema + expanded.problems
     origin = Origin(expanded.written, filled_in=expanded.variables)
-    config = validate_config(expanded.value, source, problems, origin=origin, warnings=expanded.warnings)
+    config = validate_config(
+        expanded.value, source, problems, origin=origin, warnings=expanded.warnings, secret_files=secret_files
+    )
     return Loaded(config, tuple(expanded.warnings), source)
 
 
@@ -96,16 +101,19 @@ def validate_config(
     *,
     origin: Origin | None = None,
     warnings: Sequence[Problem] = (),
+    secret_files: Collection[str] | None = None,
 ) -> Config:
     """Validate decoded JSON.
 
     `problems` are findings so far; they are reported together with the new ones, and `warnings` with both.
+    `secret_files` as in `parse_config`.
     """
     origin, config = origin or Origin(), None
     raw, about_schema = _without_schema(raw)
     problems = [*problems, *about_schema]
     try:
-        config = Config.model_validate(raw, context={"upstreams": _upstream_names(raw)})
+        context = {"upstreams": _upstream_names(raw), "secret_files": secret_files}
+        config = Config.model_validate(raw, context=context)
     except ValidationError as error:
         problems += problems_of(error, Config, origin)
         problems += _conflicts(raw, origin, {problem.path for problem in problems})

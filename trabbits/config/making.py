@@ -5,7 +5,7 @@ Lives here: what plugins are told of the configuration, and the attempt.  Must n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -13,8 +13,11 @@ from pydantic import ValidationError
 
 from trabbits.config.errors import Location, path_text
 from trabbits.config.model import Config
-from trabbits.config.plugin_use import PluginUse, RoutingUse, where_it_failed
+from trabbits.config.plugin_use import MechanismUse, PluginUse, RoutingUse
+from trabbits.failures import where_it_failed
 from trabbits.plugins.declaring import PluginContext
+from trabbits.session.authentication import MechanismSettings
+from trabbits.session.credentials import ANYBODY
 
 
 @frozen
@@ -45,6 +48,8 @@ def plugin_context(config: Config, reactor: Any = None) -> PluginContext:
 def plugin_uses(config: Config) -> Iterator[tuple[Location, PluginUse]]:
     """Every plugin that `config` names, with its place; those inside another one's options are its own affair."""
     yield ("routing",), config.routing
+    for index, mechanism in enumerate(config.authentication.mechanisms):
+        yield ("authentication", "mechanisms", index), mechanism
     for index, policy in enumerate(config.policies):
         yield ("policies", index), policy
     for number, upstream in enumerate(config.upstreams):
@@ -53,12 +58,21 @@ def plugin_uses(config: Config) -> Iterator[tuple[Location, PluginUse]]:
         yield ("upstreams", number, "selector"), upstream.selector
 
 
+def mechanisms(config: Config, context: PluginContext) -> tuple[MechanismSettings, ...]:
+    """The authentication mechanisms, in the configuration's order.  Raises ValueError if one cannot be made."""
+    uses = config.authentication.mechanisms
+    return tuple(MechanismSettings.of(use.plugin, use.make(context)) for use in uses)
+
+
 def unmakeable(config: Config) -> Iterator[Unmakeable]:
-    """Make every plugin once, starting nothing, and tell which of them refuse."""
+    """Make every plugin once, starting nothing, and tell which of them refuse, or do not go together."""
     context = plugin_context(config)
+    found: list[MechanismSettings] = []
     for location, use in plugin_uses(config):
         try:
-            use.make(context)
+            made = use.make(context)
+            if isinstance(use, MechanismUse):
+                found.append(MechanismSettings.of(use.plugin, made))
         except ValidationError as error:  # its text would show values
             items = error.errors(include_url=False, include_input=False)
             text = "; ".join(f"{path_text(item['loc'])}: {item['msg']}" for item in items)
@@ -69,3 +83,35 @@ def unmakeable(config: Config) -> Iterator[Unmakeable]:
         else:
             continue
         yield Unmakeable((*location, "options"), text)
+    if len(found) == len(config.authentication.mechanisms):
+        yield from _authentication_problems(config, found)
+
+
+def _authentication_problems(config: Config, found: Sequence[MechanismSettings]) -> Iterator[Unmakeable]:
+    """What can be said of the mechanisms only when it is known what they are."""
+    names = [each.name for each in found]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            text = f"expected a mechanism that no other one is announced as, found {name}"
+            yield Unmakeable(("authentication", "mechanisms", index), text)
+    if config.tls is None and all(each.needs_tls for each in found):
+        yield Unmakeable(("tls",), "expected an object: every mechanism needs TLS, so nobody could log in")
+    if any(each.verifies for each in found):
+        return
+    text = (
+        'expected a "client_password" or "client_password_file", here or at another upstream: every upstream has '
+        "mapped credentials for this user, so nobody could check the password"
+    )
+    for index, upstream in enumerate(config.upstreams):
+        for user in upstream.credentials:
+            before = config.upstreams[:index]
+            if not any(user in each.credentials for each in before) and not _is_checked(config, user):
+                yield Unmakeable(("upstreams", index, "credentials", user), text)
+
+
+def _is_checked(config: Config, user: str) -> bool:
+    """Whether anybody can tell if this user's password is right."""
+    mapped = [each.credentials.get(user) or each.credentials.get(ANYBODY) for each in config.upstreams]
+    return any(
+        each is None or each.client_password is not None or each.client_password_file is not None for each in mapped
+    )

@@ -10,7 +10,7 @@ tells of it.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -30,7 +30,8 @@ from trabbits.config.arguments import FieldTable
 from trabbits.config.conflicts import conflicts
 from trabbits.config.durations import Duration, Heartbeat, PositiveDuration
 from trabbits.config.errors import expected
-from trabbits.config.plugin_use import PolicyUse, RewriterUse, RoutingUse, SelectorUse
+from trabbits.config.plugin_use import MechanismUse, PolicyUse, RewriterUse, RoutingUse, SelectorUse
+from trabbits.config.secret_files import SecretFileField
 
 
 def _printable(name: str) -> str:
@@ -176,6 +177,21 @@ class ClusterConfig(Section):
     """Where they listen; each connection goes to one of them: healthy ones first, of these the least used one."""
 
 
+class MappedCredentialsConfig(Section):
+    """What an upstream gets for a user: `password` or `password_file`, one of the two."""
+
+    username: UserName | None = None
+    """The user that it is told; null: the client's own name."""
+    password: Password | None = None
+    """That user's password; it is masked in every output."""
+    password_file: SecretFileField | None = None
+    """A file that holds the password, on one line; read when the configuration is."""
+    client_password: Password | None = None
+    """What the client has to show for it; null: what another upstream accepts. It is masked in every output."""
+    client_password_file: SecretFileField | None = None
+    """A file that holds it, in place of `client_password`."""
+
+
 class UpstreamConfig(Section):
     """One target: a broker (`address`) or a cluster of several nodes (`cluster`), one of the two."""
 
@@ -199,6 +215,9 @@ class UpstreamConfig(Section):
     """What else changes declares, in this order, each behind the one before and behind `queue_attributes`."""
     queue_options: QueueOptionsConfig = QueueOptionsConfig()
     """How queues are declared there."""
+    credentials: dict[UserName, MappedCredentialsConfig] = {}
+    """What it gets for users by the name that clients log in with, "*" for all others; who is not here goes by the own
+    credentials."""
     selector: SelectorUse = Field(default_factory=lambda: SelectorUse(plugin="least_connections"))
     """Which node of a cluster a connection goes to."""
 
@@ -240,13 +259,34 @@ class TransactionsConfig(Section):
     """Commit them on every upstream, though an error on one leaves the others committed; false: refuse them."""
 
 
-class AdminTlsConfig(Section):
-    """What the admin API's TCP port proves itself with."""
+class AuthenticationConfig(Section):
+    """How it is found out who a client is."""
+
+    mechanisms: Annotated[list[MechanismUse], Field(min_length=1)] = Field(
+        default_factory=lambda: [MechanismUse(plugin="PLAIN"), MechanismUse(plugin="AMQPLAIN")]
+    )
+    """What clients may log in by; announced by priority, equals in this order."""
+
+
+class CertificateConfig(Section):
+    """What a port proves itself with."""
 
     certificate: FileName
     """A file with the certificate in PEM form, and the ones between it and its authority."""
     key: FileName
     """A file with the certificate's private key in PEM form, without a passphrase."""
+
+
+class TlsConfig(CertificateConfig):
+    """A port for clients that speak TLS, beside the one that is given on the command line."""
+
+    listen: ListenField
+    """Where it listens. Port 0 is any free one."""
+    client_ca: FileName | None = None
+    """A file with the certificates, in PEM form, of authorities that clients' certificates may come from; null: clients
+    are not asked for certificates."""
+    client_certificate: Literal["required", "optional"] | None = None
+    """Whether a client needs a certificate to connect; null: where there is a `client_ca`, it does."""
 
 
 class AdminConfig(Section):
@@ -256,7 +296,7 @@ class AdminConfig(Section):
     """Where it listens in addition to its UNIX socket; null: nowhere. Port 0 is any free one."""
     token: Token | None = None
     """What every request over TCP has to bring (Authorization: Bearer ...); it is masked in every output."""
-    tls: AdminTlsConfig | None = None
+    tls: CertificateConfig | None = None
     """TLS for that port; null: none, which only suits a network that nobody else listens to."""
 
 
@@ -276,11 +316,16 @@ class Config(Section):
     frame_max: Annotated[int, Field(ge=4096, le=16 * 1024 * 1024)] = 131072
     """The largest frame, in octets, that clients are offered."""
     channel_max: Annotated[int, Field(ge=2, le=65535)] = 2047
-    """How many channels a connection to an upstream may have; clients are offered one less."""
+    """How many channels a connection to an upstream may have; clients are offered one less, or two where messages are
+    copied."""
     heartbeat: Heartbeat = 60
     """The interval, in whole seconds, that clients are offered and upstreams asked for; 0: none."""
     routing: RoutingUse = Field(default_factory=lambda: RoutingUse(plugin="key_patterns"))
     """What decides which upstream gets a published message."""
+    authentication: AuthenticationConfig = Field(default_factory=AuthenticationConfig)
+    """How clients log in."""
+    tls: TlsConfig | None = None
+    """A port for clients that speak TLS; null: none."""
     policies: list[PolicyUse] = []
     """What decides whether a client may connect; each is asked when those before it said yes."""
     policy_timeout: PositiveDuration = 5.0

@@ -14,10 +14,10 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from trabbits.config.plugin_use import PluginUse, PolicyUse, RewriterUse, RoutingUse, SelectorUse
+from trabbits.config.plugin_use import MechanismUse, PluginUse, PolicyUse, RewriterUse, RoutingUse, SelectorUse
 from trabbits.plugins.catalogue import Found, discover
 
-_USES: tuple[type[PluginUse], ...] = (RoutingUse, RewriterUse, SelectorUse, PolicyUse)
+_USES: tuple[type[PluginUse], ...] = (RoutingUse, RewriterUse, SelectorUse, PolicyUse, MechanismUse)
 #: The name may come from a variable, too.
 _VARIABLE = {"pattern": r"\$\{"}
 

@@ -9,9 +9,7 @@ configuration, and never says what a secret or a variable held.
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import (
@@ -27,7 +25,14 @@ from pydantic_core import ErrorDetails, InitErrorDetails
 from zope.interface.interface import InterfaceClass
 
 from trabbits.config.errors import Location, Told, expected, told
-from trabbits.interfaces import IConnectionPolicy, INodeSelector, IQueueAttributeRewriter, IRoutingStrategy
+from trabbits.failures import where_it_failed
+from trabbits.interfaces import (
+    IAuthMechanism,
+    IConnectionPolicy,
+    INodeSelector,
+    IQueueAttributeRewriter,
+    IRoutingStrategy,
+)
 from trabbits.plugins.catalogue import UnknownPlugin, discover
 from trabbits.plugins.declaring import PluginContext, PluginOptions
 
@@ -112,13 +117,6 @@ class PluginUse(BaseModel):
         yield "options", self._shown
 
 
-def where_it_failed(error: Exception) -> str:
-    """An unexpected exception of somebody else's code: not its text, which may say anything."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}{place}"
-
-
 def _errors(errors: list[InitErrorDetails]) -> ValidationError:
     return ValidationError.from_exception_data("PluginUse", errors)
 
@@ -190,3 +188,9 @@ class PolicyUse(PluginUse):
     """Admits clients or refuses them."""
 
     provides: ClassVar[InterfaceClass] = IConnectionPolicy
+
+
+class MechanismUse(PluginUse):
+    """Finds out who a client is."""
+
+    provides: ClassVar[InterfaceClass] = IAuthMechanism

@@ -14,7 +14,17 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from trabbits.config.durations import EXAMPLES, format_duration
-from trabbits.config.model import AdminConfig, ClusterConfig, Config, HealthCheckConfig, NodeConfig, UpstreamConfig
+from trabbits.config.model import (
+    AdminConfig,
+    AuthenticationConfig,
+    ClusterConfig,
+    Config,
+    HealthCheckConfig,
+    MappedCredentialsConfig,
+    NodeConfig,
+    TlsConfig,
+    UpstreamConfig,
+)
 from trabbits.config.plugin_schema import add_plugins
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -40,12 +50,21 @@ def json_schema() -> dict[str, Any]:
     ]
     without_port = {"properties": {"listen": {"type": "null"}}}
     sections[AdminConfig.__name__]["anyOf"] = [without_port, _has("token")]
+    sections[MappedCredentialsConfig.__name__] |= {
+        "oneOf": [_has("password"), _has("password_file")],
+        "not": _has("client_password", "client_password_file"),
+    }
+    without_certificates = {"properties": {"client_certificate": {"type": "null"}}}
+    sections[TlsConfig.__name__]["anyOf"] = [without_certificates, _has("client_ca")]
     nodes = sections[ClusterConfig.__name__]["properties"]["nodes"]
     nodes["uniqueItems"] = True
     address = sections[NodeConfig.__name__]["properties"]["address"]
     nodes["items"] = {"anyOf": [dict(address), nodes["items"]]}
     # Defaults that are made anew for each use are not seen by pydantic.
     properties["routing"]["default"] = {"plugin": "key_patterns"}
+    properties["authentication"]["default"] = {}
+    mechanisms = sections[AuthenticationConfig.__name__]["properties"]["mechanisms"]
+    mechanisms["default"] = [{"plugin": "PLAIN"}, {"plugin": "AMQPLAIN"}]
     sections[UpstreamConfig.__name__]["properties"]["selector"]["default"] = {"plugin": "least_connections"}
     add_plugins(sections, Untitled)
     result: dict[str, Any] = _polished(schema)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from inspect import isawaitable
-from typing import Any, TypeGuard, cast
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 
 from trabbits.interfaces import IConnectionPolicy, IDataPolicy, Refusal, Visitor
 from trabbits.log_ids import LogId
+from trabbits.session.refusals import is_refusal
 from trabbits.wire import constants as amqp
 
 #: A policy with the name that the configuration has for it.
@@ -155,7 +156,7 @@ class Admission:
         if answer is None:
             self._hosts.append((name, policy))
             return True
-        if not _is_refusal(answer):
+        if not is_refusal(answer):
             self._refuse_for(name, TypeError(f"it answered {answer!r:.200}, neither None nor a Refusal"))
             return False
         self._log(
@@ -245,15 +246,6 @@ class Metering:
 def data_policies(policies: Sequence[NamedPolicy]) -> list[tuple[str, IDataPolicy]]:
     """Those that bound how fast clients send."""
     return [(name, policy) for name, policy in policies if IDataPolicy.providedBy(policy)]
-
-
-def _is_refusal(answer: object) -> TypeGuard[Refusal]:
-    """Whether it can be sent: others may have made it."""
-    if not isinstance(answer, Refusal):
-        return False
-    code: object = answer.code
-    text: object = answer.text
-    return isinstance(code, int) and 0 < code < 1 << 16 and isinstance(text, str)
 
 
 async def _result_of(answer: Awaitable[Refusal | None]) -> Refusal | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
+from twisted.protocols.policies import ProtocolWrapper
 
 from trabbits.transport import WriteGauge, tune_transport, writer_for
 
@@ -57,7 +58,7 @@ class ClientTransport:
         # What still comes is read and dropped.
         self._transport.resumeProducing()
         self._end = self._clock.callLater(within, self._transport.abortConnection)
-        if ITCPTransport.providedBy(self._transport) and hasattr(self._transport, "loseWriteConnection"):
+        if _can_half_close(self._transport):
             self._transport.loseWriteConnection()
         else:
             self._transport.loseConnection()
@@ -74,3 +75,11 @@ class ClientTransport:
         self._gauge = None
         if self._end is not None and self._end.active():
             self._end.cancel()
+
+
+def _can_half_close(transport: Any) -> bool:
+    # TLS passes everything it does not know on to the socket below, whose end would come before TLS's own: clients take
+    # that for an attack.  Its loseConnection says goodbye and waits for the client's.
+    if isinstance(transport, ProtocolWrapper):
+        return False
+    return bool(ITCPTransport.providedBy(transport)) and hasattr(transport, "loseWriteConnection")

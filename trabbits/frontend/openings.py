@@ -47,12 +47,12 @@ class Openings:
         return bool(self._attempts)
 
     def open_links(self, action: actions.OpenLinks) -> None:
-        """Log in at all upstreams."""
+        """Log in at these upstreams."""
         self._given_up = False
-        for upstream in self._session.settings.upstreams:
+        for name, request in action.requests.items():
             # The first may have failed at once.
             if not self._given_up:
-                self._attempt(upstream.name, self._upstreams[upstream.name].open_link(action.request), self._logged_in)
+                self._attempt(name, self._upstreams[name].open_link(request), self._logged_in)
 
     def open_virtual_host(self, action: actions.OpenVirtualHost) -> None:
         """Go on with all links."""

@@ -20,30 +20,35 @@ class ClientProtocol(Protocol):
 
     def __init__(self, factory: ClientFactory) -> None:
         self._factory = factory
-        self._runner: SessionRunner | None = None
+        #: There as long as the connection is.
+        self.runner: SessionRunner | None = None
         self._client: ClientTransport | None = None
 
     def connectionMade(self) -> None:
         assert self.transport is not None
         self._client = ClientTransport(self.transport, self._factory.clock, self._full, self._drained)
-        self._runner = self._factory.session_for(self._client, address_text(self.transport.getPeer()))
+        self.runner = self._factory.session_for(self._client, address_text(self.transport.getPeer()))
         # Straight to the runner from now on: one call less for every read.
-        self.dataReceived = self._runner.receive  # type: ignore[method-assign]  # on purpose, see above
-        self._runner.client_connected()
+        self.dataReceived = self.runner.receive  # type: ignore[method-assign]  # on purpose, see above
+        self.runner.client_connected()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._client is not None:
             self._client.gone()
-        if self._runner is not None:
-            self._runner.client_lost(reason.getErrorMessage())
+        if self.runner is not None:
+            self.runner.client_lost(self.reason_text(reason))
+
+    def reason_text(self, reason: Failure) -> str:
+        """Why the connection is gone, for people."""
+        return reason.getErrorMessage()
 
     def _full(self) -> None:
-        if self._runner is not None:
-            self._runner.client_full()
+        if self.runner is not None:
+            self.runner.client_full()
 
     def _drained(self) -> None:
-        if self._runner is not None:
-            self._runner.client_drained()
+        if self.runner is not None:
+            self.runner.client_drained()
 
 
 def address_text(address: IAddress) -> str:

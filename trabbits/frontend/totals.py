@@ -31,6 +31,9 @@ class Sums:
     #: Messages that went to each upstream, and that came from it.
     publishes: Counter[str] = field(factory=Counter)
     deliveries: Counter[str] = field(factory=Counter)
+    #: Copies for each upstream that were handed to its link, and that were dropped.
+    copies_sent: Counter[str] = field(factory=Counter)
+    copies_dropped: Counter[str] = field(factory=Counter)
 
     def include(self, runner: SessionRunner) -> None:
         """Add what one session has counted so far."""
@@ -43,6 +46,9 @@ class Sums:
         self.errored_methods.update(_existing(observation.errored))
         self.publishes.update(observation.publishes())
         self.deliveries.update(observation.deliveries())
+        for upstream, (sent, dropped) in session.copies().items():
+            self.copies_sent[upstream] += sent
+            self.copies_dropped[upstream] += dropped
 
     def copy(self) -> Sums:
         """One to go on with."""
@@ -52,6 +58,8 @@ class Sums:
             errored_methods=self.errored_methods.copy(),
             publishes=self.publishes.copy(),
             deliveries=self.deliveries.copy(),
+            copies_sent=self.copies_sent.copy(),
+            copies_dropped=self.copies_dropped.copy(),
         )
 
 

@@ -21,6 +21,7 @@ from zope.interface.interface import InterfaceClass
 from zope.interface.verify import verifyObject
 
 from trabbits.interfaces import (
+    IAuthMechanism,
     IConnectionPolicy,
     INodeSelector,
     IQueueAttributeRewriter,
@@ -36,6 +37,7 @@ KINDS: dict[InterfaceClass, str] = {
     IQueueAttributeRewriter: "rewriter",
     INodeSelector: "selector",
     IConnectionPolicy: "policy",
+    IAuthMechanism: "mechanism",
 }
 
 

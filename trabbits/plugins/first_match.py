@@ -1,36 +1,25 @@
 """Several strategies in turn: the first one that has an opinion decides.
 
 Lives here: `FirstMatch`, `FirstMatchByMessage` and the declaration.
-Must not know: which strategies there are; the context makes them.
+Must not know: how parts are made and asked (``combining.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from typing import Annotated, Any, Final, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final
 
-from pydantic import Field, ValidationError, field_serializer, field_validator
+from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
-from trabbits.interfaces import IMessageRoutingStrategy, IRoutingStrategy
+from trabbits.interfaces import Decision, IMessageRoutingStrategy, IMirroringStrategy, IRoutingStrategy
+from trabbits.plugins.combining import Part, PartFailed, made, question
 from trabbits.plugins.declaring import Plugin, PluginContext, PluginOptions
 
 NAME: Final = "first_match"
 #: How deep these may stand in each other.
 NESTING_MAX: Final = 8
-#: Answers remembered for each part that needs no headers, beside parts that do.
-_REMEMBERED: Final = 4096
-
-Question: TypeAlias = Callable[[str, str, Mapping[str, Any]], str | None]
-
-
-class PartFailed(Exception):
-    """One of the strategies raised; the text says which."""
-
-    def __init__(self, part: str, error: Exception) -> None:
-        super().__init__(f"{part} failed: {type(error).__name__}: {error}")
 
 
 @implementer(IRoutingStrategy)
@@ -40,7 +29,7 @@ class FirstMatch:
     def __init__(self, parts: Sequence[tuple[str, IRoutingStrategy]]) -> None:
         self._parts = [(name, part.route) for name, part in parts]
 
-    def route(self, exchange: str, routing_key: str) -> str | None:
+    def route(self, exchange: str, routing_key: str) -> Decision:
         for name, ask in self._parts:
             try:
                 upstream = ask(exchange, routing_key)
@@ -57,9 +46,9 @@ class FirstMatchByMessage(FirstMatch):
 
     def __init__(self, parts: Sequence[tuple[str, IRoutingStrategy]]) -> None:
         super().__init__(parts)
-        self._questions = [(name, _question(part)) for name, part in parts]
+        self._questions = [(name, question(part)) for name, part in parts]
 
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> str | None:
+    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Decision:
         for name, ask in self._questions:
             try:
                 upstream = ask(exchange, routing_key, headers)
@@ -68,35 +57,6 @@ class FirstMatchByMessage(FirstMatch):
             if upstream is not None:
                 return upstream
         return None
-
-
-def _question(part: Any) -> Question:
-    if IMessageRoutingStrategy.providedBy(part):
-        asked: Question = part.route_message
-        return asked
-    remembered = lru_cache(maxsize=_REMEMBERED)(part.route)
-    return lambda exchange, routing_key, _: remembered(exchange, routing_key)
-
-
-class Part(PluginOptions):
-    """One of the strategies."""
-
-    plugin: Annotated[str, Field(min_length=1)]
-    """Its name; `trabbits plugins list` shows all."""
-    options: dict[str, Any] = {}
-    """What it is told; every plugin has its own."""
-
-    @field_serializer("options", when_used="json")
-    def _masked(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Only the plugin's own options know which of them are secrets."""
-        from trabbits.plugins.catalogue import UnknownPlugin, discover
-
-        try:
-            validated = discover().get(IRoutingStrategy, self.plugin).options.model_validate(options)
-        except (UnknownPlugin, ValidationError):
-            return dict.fromkeys(options, "**********")
-        shown: dict[str, Any] = validated.model_dump(mode="json")
-        return shown
 
 
 class FirstMatchOptions(PluginOptions):
@@ -128,29 +88,21 @@ def _nested(options: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _make(options: FirstMatchOptions, context: PluginContext) -> IRoutingStrategy:
-    if context.routing is None:
-        raise ValueError("nothing here makes the strategies that this one asks")
     parts = []
     problems = []
     for index, part in enumerate(options.strategies):
         place = f"strategies[{index}]"
         try:
-            parts.append((f'{place} "{part.plugin}"', context.routing(part.plugin, part.options)))
-        except ValidationError as error:
-            problems += [f"{place}{_path(item['loc'])}: {item['msg']}" for item in error.errors(include_input=False)]
-        except (ValueError, LookupError) as error:
-            problems.append(f'{place} "{part.plugin}": {error}')
+            parts.append((f'{place} "{part.plugin}"', made(context, part, place)))
+        except ValueError as error:
+            problems.append(str(error))
     if problems:
         raise ValueError("; ".join(problems))
-    if any(IMessageRoutingStrategy.providedBy(strategy) for _, strategy in parts):
-        return FirstMatchByMessage(parts)
-    return FirstMatch(parts)
-
-
-def _path(location: Sequence[int | str]) -> str:
-    # With "[key]" pydantic says that the name before it is what is wrong.
-    steps = (step for step in location if step != "[key]")
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    reads_headers = any(IMessageRoutingStrategy.providedBy(strategy) for _, strategy in parts)
+    first = FirstMatchByMessage(parts) if reads_headers else FirstMatch(parts)
+    if any(IMirroringStrategy.providedBy(strategy) for _, strategy in parts):
+        alsoProvides(first, IMirroringStrategy)
+    return first
 
 
 first_match = Plugin(

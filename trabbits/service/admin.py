@@ -6,7 +6,7 @@ Lives here: `AdminServices`, and `AdministeredProxy`, the proxy as the API sees 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -117,8 +117,11 @@ class AdministeredProxy:
     def parse(self, text: str, language: Literal["json", "jsonnet"]) -> Deferred[Loaded]:
         # A copy, because another thread may not look at the environment while this one changes it.
         environment = dict(os.environ)
+        # Who may change the configuration need not be able to read every file of this machine.
+        files = set(_secret_files(self.config))
         parsing = in_thread(
-            lambda: parse_config(text, SOURCE, environment, language=language, imports=False), self._reactor
+            lambda: parse_config(text, SOURCE, environment, language=language, imports=False, secret_files=files),
+            self._reactor,
         )
         parsing.addTimeout(LOAD_TIMEOUT, self._reactor)
         return parsing.addErrback(_late)
@@ -131,6 +134,14 @@ class AdministeredProxy:
 
     def reload(self) -> Deferred[Changed]:
         return self._proxy.reload().addCallbacks(_changed, _no_reload)
+
+
+def _secret_files(config: Config) -> Iterator[str]:
+    for upstream in config.upstreams:
+        for mapped in upstream.credentials.values():
+            for file in (mapped.password_file, mapped.client_password_file):
+                if file is not None:
+                    yield file.path
 
 
 def _late(failure: Failure) -> Failure:

@@ -48,7 +48,7 @@ class _Port:
 class ListenerService(Service):
     """Listens for clients.  A port that cannot be had is an error at start, not a log line.
 
-    With `inherited` sockets, host and port mean nothing.
+    With `inherited` sockets, host and port mean nothing.  `note` is said of its sockets in the log.
     """
 
     name = "listener"
@@ -61,7 +61,9 @@ class ListenerService(Service):
         factory: Factory | IProtocolFactory,
         reuse_port: bool = True,
         inherited: Sequence[socket.socket] = (),
+        note: str = "",
     ) -> None:
+        self._note = note
         self._reactor = reactor
         self._host = host
         self._port_wanted = port
@@ -137,7 +139,8 @@ class ListenerService(Service):
     def _report(self) -> None:
         for each in self._ports:
             number = getattr(each.port.getHost(), "port", None)
-            _log(LogId.LISTENING, address=each.address, socket=each.kind, port=number, pid=os.getpid())
+            kind = each.kind + self._note
+            _log(LogId.LISTENING, address=each.address, socket=kind, port=number, pid=os.getpid())
 
 
 def bind(host: str, port: int, *, reuse_port: bool) -> socket.socket:

@@ -35,6 +35,7 @@ from trabbits.service.observed import ObservedProxy
 from trabbits.service.options import Options, read_config
 from trabbits.service.pid_file import PidFileService
 from trabbits.service.reloading import Reloaded, ReloadImpossible, Reloads
+from trabbits.service.secure_listening import SecureListenerService
 from trabbits.service.sessions import SessionsService
 from trabbits.service.signals import SignalsService
 from trabbits.session.settings import SessionSettings
@@ -106,10 +107,14 @@ class ProxyService(MultiService):
         self._metrics: MetricsService | None = None
         self._admin: AdminServices | None = None
         self._listener: ListenerService | None = None
+        self._secure_listener: SecureListenerService | None = None
         self._notifications = NotificationsService(Notifier(None), lambda: "", reactor)
 
     def assemble(self, options: Options, factory: Any, environment: MutableMapping[str, str]) -> None:
         """Add the children that `options` ask for.  `factory` is a `SessionFactory` and a Twisted factory."""
+        # Late: reading a configuration needs no txamqp.
+        from trabbits.frontend.secure import SecureClients
+
         self.factory = factory
         inherited = inherited_sockets(environment)
         self._notifications = NotificationsService(Notifier.from_environment(environment), self._status, self._reactor)
@@ -138,6 +143,10 @@ class ProxyService(MultiService):
             self._reactor, options.host, options.port, factory, options.reuse_port, inherited
         )
         self.addService(self._listener)
+        self._secure_listener = SecureListenerService(
+            lambda: self.config, SecureClients(factory, self._reactor), self._reactor, reuse_port=options.reuse_port
+        )
+        self.addService(self._secure_listener)
 
     def privilegedStartService(self) -> None:
         """Listen.  Raises CannotListenError or another OSError when that is not possible."""
@@ -200,11 +209,15 @@ class ProxyService(MultiService):
         config = loaded.config
         current = self.settings.config_hash
         if config_hash(config) == current:
+            # What stands in files may be new all the same: certificates are renewed.
+            for change in self._prepare(loaded):
+                change.commit()
             _log(LogId.CONFIG_UNCHANGED, path=loaded.source, hash=current)
             _log_warnings(loaded)
             return Reloaded(current, changed=False, outdated=0, warnings=loaded.warnings)
-        concerns_sessions = config.model_copy(update={"admin": self.config.admin}) != self.config
-        admin = self._admin.prepare(config) if self._admin is not None else None
+        elsewhere = {"admin": self.config.admin, "tls": self.config.tls}
+        concerns_sessions = config.model_copy(update=elsewhere) != self.config
+        changes = self._prepare(loaded)
         try:
             settings = session_settings(config, self._reactor)
             known = {key: policy for key, _, policy in self.policies}
@@ -212,12 +225,12 @@ class ProxyService(MultiService):
             # The last thing that may fail: it tells `nodes` as well.
             upstreams = build_upstreams(config, self.nodes, self._reactor)
         except BaseException:
-            if admin is not None:
-                admin.discard()
+            for change in changes:
+                change.discard()
             raise
         self.config, self.settings, self.upstreams, self.policies = config, settings, upstreams, policies
-        if admin is not None:
-            admin.commit()
+        for change in changes:
+            change.commit()
         self._health.refresh()
         _log_warnings(loaded)
         # A new token for the admin API, say, is nothing that clients should have to reconnect for.
@@ -233,6 +246,20 @@ class ProxyService(MultiService):
             self._finish_awaited = True
             self.factory.draining.when_done().addCallback(self._all_current)
         return Reloaded(settings.config_hash, changed=True, outdated=outdated, warnings=loaded.warnings)
+
+    def _prepare(self, loaded: Loaded) -> list[Any]:
+        """Get what the ports need; to be committed or discarded.  Raises ConfigError when something cannot be had."""
+        changes: list[Any] = []
+        try:
+            if self._admin is not None:
+                changes.append(self._admin.prepare(loaded.config))
+            if self._secure_listener is not None:
+                changes.append(self._secure_listener.prepare(loaded.config, loaded.source))
+        except BaseException:
+            for change in changes:
+                change.discard()
+            raise
+        return changes
 
     def _close_outdated(self) -> int:
         """The one place that decides what a changed configuration means for sessions that began under another."""

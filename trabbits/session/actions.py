@@ -7,6 +7,7 @@ Must not know: how a command is carried out.  Each command whose outcome matters
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -38,10 +39,12 @@ class VirtualHostRequest:
     virtual_host: str
     #: Agreed with the client, counting the framing; an upstream is offered at most this.
     frame_max: int
-    #: The highest channel number the client may use; the link needs one more for trabbits itself.
+    #: The highest channel number the client may use.
     channel_max: int
     #: Seconds proposed to the upstream, 0 for none.
     heartbeat: int
+    #: How many channels more the link needs for trabbits itself.
+    own_channels: int = 1
 
 
 class Action:
@@ -52,13 +55,13 @@ class Action:
 
 @frozen
 class OpenLinks(Action):
-    """Open a link to every upstream of the settings, as far as its connection.tune.
+    """Open a link to each of these upstreams, as far as its connection.tune.  A session may ask for some later.
 
     Answered per upstream by `Session.link_authenticated`, `link_refused` or `link_unreachable`; one of the latter two
     can also follow at any time after the first.
     """
 
-    request: LoginRequest
+    requests: Mapping[str, LoginRequest]
 
 
 @frozen

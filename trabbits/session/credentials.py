@@ -1,65 +1,96 @@
-"""What a client says about itself in connection.start-ok: user name and password of PLAIN and AMQPLAIN.
+"""What each upstream is told of a client, and who has to prove that the client is the one it says.
 
-Must not know: whether they are right; only an upstream does.
-Source: RFC 4616 (PLAIN); RabbitMQ's rabbit_auth_mechanism_amqplain (a table without its length prefix).
+Lives here: `Mapped`, what the configuration gives an upstream for a user, and `plan`.
+Must not know: how the client said who it is (``authentication.py``), or whether upstreams accept it.
+
+The rule: a client that only *says* who it is must show a password that is right.  Either an upstream that gets the
+client's own password accepts it, or the configuration has what the client must show (`Mapped.client_password`).
+Otherwise mapped credentials would let in everybody who knows a user's name.
 """
 
 from __future__ import annotations
 
-from struct import pack
+from collections.abc import Iterable, Mapping
+from hmac import compare_digest
 
 from attrs import field, frozen
-from pamqp import decode
 
-from trabbits.wire.constants import ACCESS_REFUSED, COMMAND_INVALID, SYNTAX_ERROR
-from trabbits.wire.errors import Violation
-from trabbits.wire.table import check_table
+from trabbits.interfaces import Credentials, Identity
 
-#: As announced in connection.start, most wanted first (RabbitMQ's own order).
-MECHANISMS = ("PLAIN", "AMQPLAIN")
+#: In a mapping, the user name for everybody that has no entry.
+ANYBODY = "*"
 
 
 @frozen
-class Credentials:
-    """Who the client says it is."""
+class Mapped:
+    """What an upstream gets for a user; `username` None is the client's own name.
 
-    mechanism: str
-    username: str
+    `client_password` is what the client has to show for that, None for nothing.  A client whose mechanism has proof of
+    who it is does not need to.
+    """
+
     password: str = field(repr=False)
+    username: str | None = None
+    client_password: str | None = field(default=None, repr=False)
 
 
-def credentials_of(mechanism: str, response: bytes) -> Credentials:
-    """Read the SASL response; raises `Violation` 403, 502 or (the mechanism) 503 for one that makes no sense."""
-    if mechanism == "PLAIN":
-        username, password = _plain(response)
-    elif mechanism == "AMQPLAIN":
-        username, password = _amqplain(response)
-    else:
-        raise Violation(
-            COMMAND_INVALID,
-            f"unsupported authentication mechanism {mechanism!r}; supported are {', '.join(MECHANISMS)}",
+@frozen
+class Plan:
+    """What every upstream gets for one client.
+
+    `own` names those that get the client's own words.  Unless it is `proven` who the client is, one of them has to
+    accept these.
+    """
+
+    by_upstream: Mapping[str, Credentials]
+    own: frozenset[str]
+    proven: bool
+
+
+class NotProven(Exception):
+    """The client cannot be let in.  The text is for the operator, and for the client only if it is `told`: what the
+    client may know without having proved anything.
+    """
+
+    def __init__(self, text: str, *, told: bool = False) -> None:
+        super().__init__(text)
+        self.told = told
+
+
+def plan(identity: Identity, upstreams: Iterable[tuple[str, Mapping[str, Mapped]]]) -> Plan:
+    """What every upstream, given with its mapping, is told.  Raises `NotProven`."""
+    found: dict[str, Credentials] = {}
+    own: set[str] = set()
+    proven = identity.verified
+    for name, mapping in upstreams:
+        mapped = mapping.get(identity.user) or mapping.get(ANYBODY)
+        if mapped is not None:
+            if mapped.client_password is not None and not identity.verified:
+                if not _shows(identity, mapped.client_password):
+                    raise NotProven(f"user '{identity.user}' did not show the client_password for upstream '{name}'")
+                proven = True
+            username = mapped.username if mapped.username is not None else identity.user
+            found[name] = Credentials(username, mapped.password)
+        elif name in identity.upstream_credentials:
+            found[name] = identity.upstream_credentials[name]
+        elif identity.credentials is not None:
+            found[name] = identity.credentials
+            own.add(name)
+        else:
+            raise NotProven(f"user '{identity.user}' has no credentials for upstream '{name}'", told=True)
+        if found[name].mechanism == "PLAIN" and "\0" in found[name].username + found[name].password:
+            # They are what separates the two.
+            raise NotProven(f"the credentials of user {identity.user!r} for upstream '{name}' contain NUL")
+    if not proven and not own:
+        raise NotProven(
+            f"nobody can check the password of user '{identity.user}': every upstream has mapped credentials"
         )
-    return Credentials(mechanism, username, password)
+    return Plan(found, frozenset(own), proven)
 
 
-def _plain(response: bytes) -> tuple[str, str]:
-    # authzid NUL authcid NUL passwd; like RabbitMQ an authzid is not taken.
-    parts = response.split(b"\x00")
-    if len(parts) != 3 or parts[0]:
-        raise Violation(ACCESS_REFUSED, "PLAIN login refused: the response is not NUL user NUL password")
-    try:
-        return parts[1].decode(), parts[2].decode()
-    except UnicodeDecodeError:
-        raise Violation(SYNTAX_ERROR, "PLAIN login refused: user or password is not UTF-8") from None
-
-
-def _amqplain(response: bytes) -> tuple[str, str]:
-    try:
-        check_table(response)
-        _, table = decode.field_table(pack(">I", len(response)) + response)
-    except (Violation, ValueError, ArithmeticError, OSError):
-        raise Violation(SYNTAX_ERROR, "AMQPLAIN login refused: the response is not a field table") from None
-    username, password = table.get("LOGIN"), table.get("PASSWORD")
-    if not isinstance(username, str) or not isinstance(password, str):
-        raise Violation(ACCESS_REFUSED, "AMQPLAIN login refused: user or password missing")
-    return username, password
+def _shows(identity: Identity, password: str) -> bool:
+    shown = identity.credentials.password if identity.credentials is not None else ""
+    # surrogatepass: what the client sent need not be text.
+    return identity.credentials is not None and compare_digest(
+        shown.encode("utf-8", "surrogatepass"), password.encode("utf-8", "surrogatepass")
+    )

@@ -64,6 +64,19 @@ class Ending:
         if rest:
             self._closing_octets(rest)
 
+    def refuse_login(self, code: int, text: str, class_id: int = 0, method_id: int = 0) -> None:
+        """`close`, for a client that has not been sent connection.tune yet.
+
+        One without the capability "authentication_failure_close" takes a closed socket for "login failed", as from
+        RabbitMQ.
+        """
+        session = self._session
+        if code != amqp.ACCESS_REFUSED or session.client_capabilities.get("authentication_failure_close"):
+            self.close(code, text, class_id, method_id)
+            return
+        session.log(LogId.CLIENT_CLOSED, by="trabbits", code=code, text=text)
+        self.hang_up()
+
     def hang_up(self) -> None:
         """Close the client's socket without connection.close, after what waits to be sent."""
         session = self._session

@@ -7,6 +7,7 @@ Lives here: which part of the session takes which method, the routes of the comm
     fan_requests.py  requests that go to all links
     fan_get.py       basic.get
     fan_close.py     the end of a channel
+    mirroring.py     copies of publishes for other links
 Must not know: channel 0 (``session.py``).
 
 Source: the table "What a client sees" of the architecture document.
@@ -28,6 +29,7 @@ from trabbits.session.fan_publish import Publishing
 from trabbits.session.fan_requests import FanRequests
 from trabbits.session.fan_settle import Settling
 from trabbits.session.link import Link
+from trabbits.session.mirroring import Copying
 from trabbits.session.observation import not_held
 from trabbits.session.relay import channel_not_open, check_channel_open, check_from_client
 from trabbits.session.renaming import UnusableName
@@ -100,11 +102,16 @@ class FanRelay:
         self.session.probing.barrier = self.requests.barrier
         scanner = self.session.client_scanner
         publish = self._publish_by_headers if self.publishing.by_headers is not None else self._publish
+        if self.session.mirroring is not None and self.publishing.by_headers is None:
+            publish = self._publish_mirrored
         scanner.carrying = {amqp.BASIC_PUBLISH: publish}
         scanner.bare = {amqp.BASIC_ACK: self._ack}
         observation = self.session.observation
         names = {id(link.out): link.name for link in self.links}
-        scanner.observe = observation.client_tap(labels=lambda destination: names.get(id(destination)))
+        labels: Callable[[Destination], str | None] = lambda to: names.get(id(to))  # noqa: E731 - or the other one
+        if self.session.mirroring is not None:
+            labels = lambda to: to.link.name if isinstance(to, Copying) else names.get(id(to))  # noqa: E731
+        scanner.observe = observation.client_tap(labels=labels)
         for link in self.links:
             routes = LinkRoutes(self, link)
             deliver = routes.deliver if link.names is None else routes.deliver_unless_named
@@ -129,6 +136,26 @@ class FanRelay:
             state.links[link].confirms.published(confirms.published())
         return link.out
 
+    def _publish_mirrored(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
+        """As `_publish`, where some messages are copied."""
+        state = self.channels.get(channel)
+        if state is None or state.special:
+            return None
+        key = octets[start + 13 : end - 2]
+        to: Destination
+        link = self.publishing.routes.get(key)
+        if link is not None:
+            to = link.out
+        else:
+            way = self.publishing.mirrored.get(key)
+            if way is None:
+                return None
+            link, to = way.link, way
+        confirms = state.confirms
+        if confirms is not None:
+            state.links[link].confirms.published(confirms.published())
+        return to
+
     def _publish_by_headers(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
         """As `_publish`, where the content header stands whole behind the method, as it almost always does."""
         state = self.channels.get(channel)
@@ -137,13 +164,15 @@ class FanRelay:
         kind, its_channel, size = _HEAD(octets, end)
         if kind != amqp.FRAME_HEADER or its_channel != channel or end + size + 8 > len(octets):
             return None
-        link = self.publishing.link_by_headers(octets[start + 13 : end - 2], octets, end)
-        if link is None:
+        way = self.publishing.way_by_headers(octets[start + 13 : end - 2], octets, end)
+        if way is None:
             return None
+        to: Destination
+        link, to = (way.link, way) if isinstance(way, Copying) else (way, way.out)
         confirms = state.confirms
         if confirms is not None:
             state.links[link].confirms.published(confirms.published())
-        return link.out
+        return to
 
     def _ack(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
         state = self.channels.get(channel)

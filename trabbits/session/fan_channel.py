@@ -19,6 +19,7 @@ from trabbits.wire.patch import set_delivery_tag
 if TYPE_CHECKING:
     from trabbits.session.fan_get import Get
     from trabbits.session.link import Link
+    from trabbits.session.mirroring import Copy
 
 
 class LinkChannel:
@@ -42,10 +43,12 @@ class LinkChannel:
 class Transaction:
     """What took part since the last commit or rollback (AMQP 0-9-1 section 1.9)."""
 
-    __slots__ = ("links", "settled")
+    __slots__ = ("copies", "links", "settled")
 
     def __init__(self) -> None:
         self.links: set[Link] = set()
+        #: Copies of what was published; they take no part.
+        self.copies: list[Copy] = []
         self.settled: list[tuple[int, Entry]] = []
 
 

@@ -82,6 +82,8 @@ class Closings:
             state.requests.clear()
         state.mark()
         self._relay.session.probing.forget(state.number)
+        if self._relay.session.mirroring is not None:
+            self._relay.session.mirroring.channel_closes(state.number, state.tx.copies if state.tx is not None else [])
         for consumer in state.consumers.values():
             self._relay.forget_held(consumer)
         for link, each in state.links.items():

@@ -121,7 +121,7 @@ def delivered(relay: FanRelay, state: FanChannel, link: Link, frame: bytes) -> D
     if state.must_hold(consumer):
         destination = relay.hold(state, link, consumer, tag, offset)
         if destination is not DISCARD:
-            relay.session.observation.held_for_client()
+            relay.session.observation.own_frames += 1
         destination.append(frame)
         return destination
     changed = bytearray(frame)

@@ -11,10 +11,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from trabbits.interfaces import IMessageRoutingStrategy
+from trabbits.interfaces import Decision, IMessageRoutingStrategy, Mirrored
 from trabbits.log_ids import LogId
 from trabbits.session.fan_channel import FanChannel
 from trabbits.session.fan_undecided import Undecided
+from trabbits.session.mirroring import Copying
 from trabbits.session.reply_keys import PREFIX
 from trabbits.session.tee import Tee
 from trabbits.wire import constants as amqp
@@ -34,7 +35,8 @@ ROUTES_MAX: Final = 10_000
 REPLY_KEYS_MAX: Final = 1_000
 _REPLY_TEXT_AT: Final = 13
 
-T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Publishing:
@@ -56,10 +58,14 @@ class Publishing:
         self._configured = {upstream.name for upstream in relay.session.settings.upstreams}
         #: (exchange, routing key) as they stand in a frame -> the link.
         self.routes: dict[bytes, Link] = {}
+        #: The same for messages that are copied -> their way.
+        self.mirrored: dict[bytes, Copying] = {}
         #: The same for publishes that name a queue, at links that call it differently: no common case.
-        self._named: dict[bytes, Link] = {}
+        self._named: dict[bytes, Link | Copying] = {}
         #: The same for upstreams that the session opened without -> the upstream's name.
         self._unattached: dict[bytes, str] = {}
+        #: The parts of a `Mirrored` -> what it means in this session.
+        self._ways: dict[tuple[str | None, tuple[str, ...], int], Link | Copying] = {}
         #: The upstreams that were missed by a publish, so that the log says so once.
         self._missed: set[str] = set()
         #: Reply-to key -> how many mandatory messages for it each link returned.
@@ -76,18 +82,40 @@ class Publishing:
             self._when_whole(lambda: None)
             return Undecided(lambda undecided, octets: self._decide(state, frame, undecided, octets))
         raw = frame[13:-2]
-        link = self.routes.get(raw) or self._named.get(raw)
-        if link is None:
-            upstream = self._unattached.get(raw) or self._route(exchange, key)
-            link = self._by_name.get(upstream)
-            if link is None:
-                _remember(self._unattached, raw, upstream)
-                return self._unroutable(state, upstream, exchange, key)
-            _remember(self._named if link.names is not None and not exchange else self.routes, raw, link)
-        return self._send(state, link, frame)
+        known = self.routes.get(raw) or self.mirrored.get(raw) or self._named.get(raw)
+        if known is not None:
+            return self._send(state, known, frame)
+        way = self._way(self._unattached.get(raw) or self._route(exchange, key))
+        if isinstance(way, str):
+            _remember(self._unattached, raw, way)
+            return self._unroutable(state, way, exchange, key)
+        if not exchange and _calls_queues_differently(way):
+            _remember(self._named, raw, way)
+        elif isinstance(way, Copying):
+            _remember(self.mirrored, raw, way)
+        else:
+            _remember(self.routes, raw, way)
+        return self._send(state, way, frame)
 
-    def _send(self, state: FanChannel, link: Link, frame: bytes) -> Destination:
-        """The link is known."""
+    def _way(self, answer: Decision) -> Link | Copying | str:
+        """The way of messages with this answer, or the upstream that is missing for it."""
+        if isinstance(answer, Mirrored):
+            return self._ways.get(_asked(answer)) or self._mirrored_way(answer)
+        return self._relay.links[0] if answer is None else self._by_name.get(answer, answer)
+
+    def _mirrored_way(self, answer: Mirrored) -> Link | Copying | str:
+        link = self._way(answer.upstream)
+        mirroring = self._relay.session.mirroring
+        assert mirroring is not None  # checked with the answer
+        if isinstance(link, str | Copying):
+            return link
+        way = mirroring.way(link, answer) or link
+        _remember(self._ways, _asked(answer), way)
+        return way
+
+    def _send(self, state: FanChannel, way: Link | Copying, frame: bytes) -> Destination:
+        """The way is known."""
+        link = way.link if isinstance(way, Copying) else way
         if link.names is not None and self._relay.refused(state, [link], amqp.BASIC_PUBLISH, frame):
             return DISCARD
         if state.tx is not None:
@@ -95,10 +123,13 @@ class Publishing:
         if state.confirms is not None:
             state.links[link].confirms.published(state.confirms.published())
         link.send(frame)
+        if isinstance(way, Copying):
+            way.begin(frame, None if state.tx is None else state.tx.copies)
+            return way
         return link.out
 
-    def link_by_headers(self, raw: bytes, octets: bytes, at: int) -> Link | None:
-        """The link for a publish with this exchange and key, as they stand in its frame; its header stands at `at`.
+    def way_by_headers(self, raw: bytes, octets: bytes, at: int) -> Link | Copying | None:
+        """The way of a publish with this exchange and key, as they stand in its frame; its header stands at `at`.
 
         None when it is no common case.  Then the strategy is asked again: it has failed, or its upstream is missing.
         """
@@ -106,10 +137,13 @@ class Publishing:
         assert strategy is not None
         try:
             exchange, key = self._addresses.get(raw) or self._address(raw)
-            link = self._by_answer.get(strategy.route_message(exchange, key, MessageHeaders(octets, at)))
+            answer = strategy.route_message(exchange, key, MessageHeaders(octets, at))
+            way = self._by_answer.get(answer) if not isinstance(answer, Mirrored) else self._way(answer)
         except Exception:  # it fails again where there is a place to say so
             return None
-        return None if link is not None and link.names is not None and not exchange else link
+        if isinstance(way, str) or (not exchange and way is not None and _calls_queues_differently(way)):
+            return None
+        return way
 
     def _address(self, raw: bytes) -> tuple[str, str]:
         """Exchange and routing key as texts.  Raises ValueError where the strategy is asked otherwise, if at all."""
@@ -117,9 +151,8 @@ class Publishing:
         exchange, key = raw[1 : 1 + size], raw[2 + size :]
         if len(key) != raw[1 + size] or (not exchange and key.startswith(PREFIX)):
             raise ValueError(raw)
-        if len(self._addresses) >= ROUTES_MAX:
-            self._addresses.clear()
-        address = self._addresses[raw] = exchange.decode(), key.decode()
+        address = exchange.decode(), key.decode()
+        _remember(self._addresses, raw, address)
         return address
 
     def _decide(self, state: FanChannel, frame: bytes, undecided: Undecided, octets: bytes) -> Destination:
@@ -128,29 +161,28 @@ class Publishing:
             return DISCARD
         exchange, key = exchange_and_key(frame, 0, len(frame))
         try:
-            upstream = self._route(exchange, key, MessageHeaders(bytes(octets)))
+            answer = self._route(exchange, key, MessageHeaders(bytes(octets)))
         except Violation as violation:
             # Raised where it harms nobody's place in the stream.
             self._relay.fail(violation)
             return DISCARD
-        link = self._by_name.get(upstream)
-        if link is None:
-            return self._unroutable(state, upstream, exchange, key, under_way=True)
-        undecided.link = link
-        return self._send(state, link, frame)
+        way = self._way(answer)
+        if isinstance(way, str):
+            return self._unroutable(state, way, exchange, key, under_way=True)
+        undecided.link = way.link if isinstance(way, Copying) else way
+        return self._send(state, way, frame)
 
-    def _route(self, exchange: bytes, key: bytes, headers: MessageHeaders | None = None) -> str:
-        """The name of the upstream that gets it."""
+    def _route(self, exchange: bytes, key: bytes, headers: MessageHeaders | None = None) -> Decision:
+        """What the strategy says."""
         strategy = self._relay.session.settings.routing
         arguments = exchange.decode("utf-8", "surrogateescape"), key.decode("utf-8", "surrogateescape")
         try:
             if headers is not None and self.by_headers is not None:
-                name = self.by_headers.route_message(*arguments, headers)
+                answer = self.by_headers.route_message(*arguments, headers)
             else:
-                name = strategy.route(*arguments)
-            if name is not None and name not in self._configured:
-                raise KeyError(name)
-            return self._relay.links[0].name if name is None else name
+                answer = strategy.route(*arguments)
+            self._check(answer)
+            return answer
         except Exception as error:
             self._relay.session.log(
                 LogId.ROUTING_FAILED,
@@ -165,6 +197,19 @@ class Publishing:
                 class_id=60,
                 method_id=40,
             ) from error
+
+    def _check(self, answer: Decision) -> None:
+        """Raises when the answer cannot be followed."""
+        names: tuple[str | None, ...]
+        if not isinstance(answer, Mirrored):
+            names = (answer,)
+        else:
+            if self._relay.session.mirroring is None:
+                raise TypeError("Mirrored is only for strategies that provide IMirroringStrategy")
+            names = answer.upstream, *answer.copies
+        for name in names:
+            if name is not None and name not in self._configured:
+                raise KeyError(name)
 
     def _reply(self, state: FanChannel, frame: bytes, key: bytes) -> Destination:
         """A direct reply goes to the link whose broker made the key, to every link if that is not known."""
@@ -288,12 +333,6 @@ class Publishing:
         return destination
 
 
-def _remember(routes: dict[bytes, T], raw: bytes, target: T) -> None:
-    if len(routes) >= ROUTES_MAX:
-        routes.clear()
-    routes[raw] = target
-
-
 def _returned_key(frame: bytes) -> bytes:
     """The routing key of a basic.return to the default exchange, else nothing.
 
@@ -304,3 +343,18 @@ def _returned_key(frame: bytes) -> bytes:
         return b""
     size = frame[exchange_at + 1]
     return frame[exchange_at + 2 : exchange_at + 2 + size]
+
+
+def _calls_queues_differently(way: Link | Copying) -> bool:
+    link = way.link if isinstance(way, Copying) else way
+    return link.names is not None
+
+
+def _asked(answer: Mirrored) -> tuple[str | None, tuple[str, ...], int]:
+    return answer.upstream, answer.copies, answer.max_size
+
+
+def _remember(routes: dict[K, V], key: K, way: V) -> None:
+    if len(routes) >= ROUTES_MAX:
+        routes.clear()
+    routes[key] = way

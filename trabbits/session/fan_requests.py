@@ -275,6 +275,8 @@ class FanRequests:
                     method_id=amqp.TX_COMMIT & 0xFFFF,
                 )
             freed(state, state.tx.settled)
+            if self._relay.session.mirroring is not None:
+                self._relay.session.mirroring.committed(state.tx.copies)
             state.tx = Transaction()
         self._all(state, amqp.TX_COMMIT, frame)
         self._relay.release(state)
@@ -283,5 +285,7 @@ class FanRequests:
         if state.tx is not None:
             # What the transaction settled is the client's to settle again.
             state.deliveries.restore(state.tx.settled)
+            if self._relay.session.mirroring is not None:
+                self._relay.session.mirroring.forget(state.tx.copies)
             state.tx = Transaction()
         self._all(state, amqp.TX_ROLLBACK, frame)

@@ -1,13 +1,18 @@
 """The server's side of the connection negotiation: from the protocol header to connection.open.
 
 Lives here: which method is expected when, what trabbits announces, what is agreed.
-Must not know: upstreams (whether user, password and virtual host are right is theirs to say), timers.
+Must not know: who the client is (``authentication.py``), upstreams (whether user, password and virtual host are right
+is theirs to say), timers.
 
     client                  trabbits                                upstreams              state before
     protocol header                                                                        HEADER
                             connection.start                                               HEADER
     connection.start-ok                                                                    START
-                            protocol header, start-ok to all                               LOGIN
+                            connection.secure, while the mechanism has                     LOGIN
+                            a challenge
+    connection.secure-ok                                                                   SECURE
+                            protocol header, start-ok to all (when the                     LOGIN
+                            client is proven, to those that cannot prove it)
                                                                     connection.tune        LOGIN
                             connection.tune, when all have sent it                         LOGIN
     connection.tune-ok                                                                     TUNE
@@ -24,19 +29,20 @@ Source: AMQP 0-9-1 sections 2.2.4 and 1.4; RabbitMQ's rabbit_reader for codes an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, cast
 
 from attrs import frozen
 from pamqp import commands
 
+from trabbits.interfaces import Credentials
 from trabbits.session.actions import LoginRequest, VirtualHostRequest
 from trabbits.session.announced import PRODUCT
-from trabbits.session.credentials import MECHANISMS, Credentials, credentials_of
 from trabbits.session.settings import SessionSettings
 from trabbits.wire import constants as amqp
 from trabbits.wire.decode import decode_method
+from trabbits.wire.encode import frame as build_frame
 from trabbits.wire.encode import method_frame
 from trabbits.wire.errors import Violation
 from trabbits.wire.methods import name_of
@@ -60,7 +66,8 @@ class State(Enum):
 
     HEADER = "protocol header"
     START = "connection.start-ok"
-    LOGIN = "nothing: the upstreams are asked who the client is"
+    SECURE = "connection.secure-ok"
+    LOGIN = "nothing: the mechanism, then the upstreams are asked who the client is"
     TUNE = "connection.tune-ok"
     OPEN = "connection.open"
     DONE = "nothing: the negotiation is over"
@@ -69,6 +76,7 @@ class State(Enum):
 #: The one method that each state takes, and the state after it.
 TRANSITIONS: dict[State, tuple[int, State]] = {
     State.START: (amqp.CONNECTION_START_OK, State.LOGIN),
+    State.SECURE: (amqp.CONNECTION_SECURE_OK, State.LOGIN),
     State.TUNE: (amqp.CONNECTION_TUNE_OK, State.OPEN),
     State.OPEN: (amqp.CONNECTION_OPEN, State.DONE),
 }
@@ -84,17 +92,25 @@ class Agreement:
 
 
 class Handshake:
-    """One negotiation.  Feed it `header_received`, then whole method frames of channel 0; `tune` takes it further."""
+    """One negotiation.  Feed it `header_received`, then whole method frames of channel 0.
 
-    def __init__(self, settings: SessionSettings, send: Callable[[bytes], None]) -> None:
+    `offered` gives the mechanisms that are announced.  `challenge` and `tune` take it further.
+    """
+
+    def __init__(
+        self, settings: SessionSettings, send: Callable[[bytes], None], offered: Callable[[], Sequence[str]]
+    ) -> None:
         self._settings = settings
         self._send = send
+        self._offered = offered
         self._header = b""
         self.state = State.HEADER
-        self.credentials: Credentials | None = None
+        #: What the client chose, and what it answered last; secret, and forgotten by `take_response`.
+        self.mechanism = ""
+        self._response = b""
         self.client_properties: dict[str, Any] = {}
         self.locale = "en_US"
-        self.agreement = Agreement(settings.frame_max, settings.channel_max - 1, settings.heartbeat)
+        self.agreement = Agreement(settings.frame_max, settings.offered_channel_max, settings.heartbeat)
         self.virtual_host = ""
 
     def header_received(self, octets: bytes) -> bytes | None:
@@ -127,11 +143,24 @@ class Handshake:
         method = decode_method(frame)
         if isinstance(method, commands.Connection.StartOk):
             self._start_ok(method)
+        elif isinstance(method, commands.Connection.SecureOk):
+            self._response = _octets(method.response)
         elif isinstance(method, commands.Connection.TuneOk):
             self._tune_ok(method)
         elif isinstance(method, commands.Connection.Open):
             self.virtual_host = method.virtual_host
         self.state = after
+
+    def take_response(self) -> bytes:
+        """The client's latest answer, which is kept no longer."""
+        response, self._response = self._response, b""
+        return response
+
+    def challenge(self, octets: bytes) -> None:
+        """The mechanism wants to hear more."""
+        arguments = len(octets).to_bytes(4, "big") + octets
+        self._send(build_frame(amqp.FRAME_METHOD, 0, amqp.CONNECTION_SECURE.to_bytes(4, "big") + arguments))
+        self.state = State.SECURE
 
     def tune(self) -> None:
         """The client is who it says it is: tell it our limits."""
@@ -145,10 +174,8 @@ class Handshake:
         found = self.client_properties.get("capabilities")
         return found if isinstance(found, dict) else {}
 
-    def login(self, shown: Mapping[str, str]) -> LoginRequest:
-        """What the upstreams are told after start-ok; `shown` is added to the client's properties."""
-        credentials = self.credentials
-        assert credentials is not None
+    def login(self, credentials: Credentials, shown: Mapping[str, str]) -> LoginRequest:
+        """What an upstream is told in start-ok; `shown` is added to the client's properties."""
         return LoginRequest(
             mechanism=credentials.mechanism,
             username=credentials.username,
@@ -165,6 +192,7 @@ class Handshake:
             frame_max=agreement.frame_max,
             channel_max=agreement.channel_max,
             heartbeat=agreement.heartbeat,
+            own_channels=self._settings.own_channels,
         )
 
     def _start(self) -> commands.Connection.Start:
@@ -178,23 +206,27 @@ class Handshake:
                 "information": f"through trabbits {self._settings.version}, an AMQP 0-9-1 proxy",
                 "capabilities": dict(CAPABILITIES),
             },
-            mechanisms=" ".join(MECHANISMS),
+            mechanisms=" ".join(self._offered()),
             locales="en_US",
         )
 
     def _start_ok(self, method: commands.Connection.StartOk) -> None:
-        # pamqp gives octets when they are no UTF-8, whatever its annotation says.
-        given = cast("str | bytes", method.response)
-        response = given.encode() if isinstance(given, str) else given
         self.client_properties = dict(method.client_properties)
         self.locale = method.locale
-        self.credentials = credentials_of(method.mechanism, response)
+        self.mechanism = method.mechanism
+        self._response = _octets(method.response)
 
     def _tune_ok(self, method: commands.Connection.TuneOk) -> None:
         offered = self.agreement
         _check_negotiated("frame_max", method.frame_max, self._settings.frame_min, offered.frame_max)
         _check_negotiated("channel_max", method.channel_max, 1, offered.channel_max)
         self.agreement = Agreement(method.frame_max, method.channel_max, method.heartbeat)
+
+
+def _octets(response: str | None) -> bytes:
+    # pamqp gives octets when they are no UTF-8, whatever its annotation says.
+    given = cast("str | bytes", response or "")
+    return given.encode() if isinstance(given, str) else given
 
 
 def _check_negotiated(name: str, value: int, least: int, most: int) -> None:

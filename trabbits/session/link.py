@@ -17,8 +17,8 @@ from trabbits.wire.scanner import Destination, Scanner
 class Link:
     """A link that is open, or was.
 
-    `frame_max` counts the framing; `own_channel` is the channel that is trabbits' own on this link, which no
-    client may use.
+    `frame_max` counts the framing.  `own_channel` is the channel that is trabbits' own on this link, which no client
+    may use, and nor the one below it if the session `mirrors`: `mirror_channel`, 0 where there is none.
     """
 
     __slots__ = (
@@ -26,6 +26,7 @@ class Link:
         "control",
         "frame_max",
         "index",
+        "mirror_channel",
         "name",
         "names",
         "node",
@@ -50,6 +51,7 @@ class Link:
         index: int = 0,
         patching: bool = False,
         names: QueueNames | None = None,
+        mirrors: bool = False,
     ) -> None:
         #: The upstream's name, for people.
         self.name = name
@@ -61,6 +63,8 @@ class Link:
         self.names = names
         self.frame_max = frame_max
         self.own_channel = own_channel
+        #: Not at an upstream that allows so few channels that the client would be left without any.
+        self.mirror_channel = own_channel - 1 if mirrors and own_channel > 2 else 0
         self.open = True
         #: Why the node takes no publishes (connection.blocked), empty while it does.
         self.blocked = ""
@@ -77,6 +81,11 @@ class Link:
             lambda index_, channel, frame: method(self, index_, channel, frame),
             patching=patching,
         )
+
+    @property
+    def client_channel_max(self) -> int:
+        """The highest channel number that is not trabbits' own."""
+        return (self.mirror_channel or self.own_channel) - 1
 
     def send(self, frame: bytes) -> None:
         """Send the node a frame that does not come from the client as it is, or not by a common route.

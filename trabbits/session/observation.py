@@ -74,7 +74,7 @@ class Observation:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
-        #: Frames that were made for the client, not passed on.
+        #: Frames that were made for the client, not passed on; what is held back for it counts.
         self.own_frames = 0
         #: Events that nobody will see: of a chunk with very many methods the last ones are kept.
         self.skipped = 0
@@ -153,10 +153,6 @@ class Observation:
             # Both end with the class and method that failed.
             failed: int = _INDEX(frame, len(frame) - 5)[0]
             self.errored[failed] = self.errored.get(failed, 0) + 1
-
-    def held_for_client(self) -> None:
-        """A frame made for the client is held back; `released_to_client` will tell when it goes."""
-        self.own_frames += 1
 
     def released_to_client(self, frame: bytes) -> None:
         """A method that was held back goes to the client now; its frames were counted as they came."""

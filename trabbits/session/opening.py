@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from trabbits.interfaces import Visitor
+from trabbits.interfaces import Challenge, Identity, Refusal, Visitor
 from trabbits.log_ids import LogId
 from trabbits.session import timers
-from trabbits.session.actions import AskPolicies, CancelTimer, OpenLinks, OpenVirtualHost, SetTimer
+from trabbits.session.actions import AskPolicies, CancelTimer, LoginRequest, OpenLinks, OpenVirtualHost, SetTimer
+from trabbits.session.authentication import Authentication, MechanismFailed
+from trabbits.session.credentials import NotProven, Plan, plan
 from trabbits.session.handshake import BadProtocolHeader, Handshake
 from trabbits.session.phase import BEFORE_OPEN, Phase
 from trabbits.wire import constants as amqp
@@ -34,14 +36,23 @@ def unavailable(code: int, text: str) -> bool:
 class Opening:
     """The beginning of one session.  `done` is called when all links are there."""
 
-    def __init__(self, session: Session, handshake: Handshake, done: Callable[[], None]) -> None:
+    def __init__(
+        self, session: Session, handshake: Handshake, authentication: Authentication, done: Callable[[], None]
+    ) -> None:
         self._session = session
         self._handshake = handshake
+        self._authentication = authentication
         self._done = done
         #: The upstreams that the session is going to have -> whether it can do without.
         self._left = {upstream.name: not upstream.required for upstream in session.settings.upstreams}
         #: The upstreams that accepted user and password.
         self._authenticated: set[str] = set()
+        #: Who the client is, as far as is known.
+        self.user = ""
+        #: What upstreams are told of it.
+        self.plan = Plan({}, frozenset(), proven=False)
+        #: What those are going to be told that prove nothing, while nobody else has proved the client.
+        self._withheld: dict[str, LoginRequest] = {}
 
     # The client's part
 
@@ -67,7 +78,9 @@ class Opening:
         self._handshake.method_received(index, frame)
         agreement = self._handshake.agreement
         if index == amqp.CONNECTION_START_OK:
-            self._log_in()
+            self._hear(lambda response: self._authentication.begin(self._handshake.mechanism, response))
+        elif index == amqp.CONNECTION_SECURE_OK:
+            self._hear(self._authentication.respond)
         elif index == amqp.CONNECTION_TUNE_OK:
             session.client_scanner.frame_max = agreement.frame_max
             if agreement.heartbeat:
@@ -116,6 +129,20 @@ class Opening:
         self._authenticated.add(name)
         self.go_on()
 
+    def refused_by(self, name: str, node: str, code: int, text: str, class_id: int, method_id: int) -> None:
+        """An upstream refused the client with this reply."""
+        session = self._session
+        if unavailable(code, text) and self.skips(name, f"{name} at {node} refused: {code} {text}"):
+            return
+        session.log(LogId.LINK_REFUSED, upstream=name, node=node, code=code, text=text)
+        if session.phase is Phase.AUTHENTICATING:
+            session.ending.refuse_login(code, text, class_id, method_id)
+        elif session.phase is Phase.CONNECTING:
+            session.close(code, text, class_id, method_id)
+        elif session.phase in BEFORE_OPEN:
+            # No answer to anything the client said.
+            session.close(code, f"{text} (upstream '{name}')", class_id, method_id)
+
     def skips(self, name: str, text: str) -> bool:
         """An upstream is out of order, says `text`: whether the session opens without it.
 
@@ -134,21 +161,84 @@ class Opening:
     def go_on(self) -> None:
         """Take the next step if no upstream is waited for."""
         session = self._session
-        if session.phase is Phase.AUTHENTICATING and self._left.keys() <= self._authenticated:
-            self._tune()
+        if session.phase is Phase.AUTHENTICATING:
+            self._go_on_logging_in()
         elif session.phase is Phase.CONNECTING and self._left.keys() <= {link.name for link in session.links}:
             self._done()
 
     # The steps
 
-    def _log_in(self) -> None:
-        """The client said who it is; whether that is so is the upstreams' to say."""
+    def _hear(self, mechanism: Callable[[bytes], Challenge | Identity | Refusal]) -> None:
+        """The client said something about who it is; the mechanism says what follows."""
         session = self._session
+        try:
+            answer = mechanism(self._handshake.take_response())
+        except MechanismFailed as error:
+            plugin = self._authentication.plugin
+            session.log(LogId.MECHANISM_FAILED, plugin=plugin, text=str(error))
+            text = f"INTERNAL_ERROR - authentication mechanism '{plugin}' failed; the log of trabbits has more"
+            session.close(amqp.INTERNAL_ERROR, text)
+            return
+        match answer:
+            case Challenge():
+                self._handshake.challenge(answer.octets)
+                session.actions.append(SetTimer(timers.HANDSHAKE, session.settings.handshake_timeout))
+            case Identity():
+                self._log_in(answer)
+            case Refusal():
+                self._refuse(answer.text, answer)
+
+    def _log_in(self, identity: Identity) -> None:
+        """The client said who it is; unless the mechanism is sure, whether that is so is the upstreams' to say."""
+        session = self._session
+        self.user = identity.user
+        try:
+            self.plan = plan(identity, ((each.name, each.credentials) for each in session.settings.upstreams))
+        except NotProven as error:
+            self._refuse_unproven(error)
+            return
         session.phase = Phase.AUTHENTICATING
         # The client is not waited for any more, and every upstream has a timeout of its own.
         session.actions.append(CancelTimer(timers.HANDSHAKE))
         shown = {"trabbits_client_address": session.address, "trabbits_session": session.id}
-        session.actions.append(OpenLinks(self._handshake.login(shown)))
+        requests = {name: self._handshake.login(each, shown) for name, each in self.plan.by_upstream.items()}
+        if not self.plan.proven:
+            # What the configuration has for a user is not for strangers to use, in whatever way.
+            self._withheld = {name: requests.pop(name) for name in list(requests) if name not in self.plan.own}
+        session.actions.append(OpenLinks(requests))
+
+    def _go_on_logging_in(self) -> None:
+        """An upstream accepted what it was told, or is not waited for any more."""
+        if not self.plan.proven and not self._authenticated & self.plan.own:
+            if not self._left.keys() & self.plan.own:
+                self._refuse_unprovable()
+        elif self._withheld:
+            requests, self._withheld = self._withheld, {}
+            self._session.actions.append(OpenLinks(requests))
+        elif self._left.keys() <= self._authenticated:
+            self._tune()
+
+    def _refuse_unprovable(self) -> None:
+        """The session could open without the upstreams that are out of order; but they alone know the password."""
+        missing = ", ".join(sorted(f"'{each}'" for each in self.plan.own))
+        self._refuse_unproven(
+            NotProven(
+                f"nobody could check the password of user '{self.user}': {missing} cannot be reached, "
+                "and all other upstreams have mapped credentials"
+            )
+        )
+
+    def _refuse_unproven(self, error: NotProven) -> None:
+        more = f": {error}" if error.told else ". For details see the log of trabbits."
+        mechanism = self._authentication.mechanism
+        text = f"ACCESS_REFUSED - Login was refused using authentication mechanism {mechanism}{more}"
+        self._refuse(str(error), Refusal(amqp.ACCESS_REFUSED, text))
+
+    def _refuse(self, why: str, refusal: Refusal) -> None:
+        session = self._session
+        mechanism = self._authentication.mechanism
+        session.log(LogId.LOGIN_REFUSED, user=self.user, address=session.address, mechanism=mechanism, text=why)
+        session.ending.refuse_login(refusal.code, refusal.text)
 
     def _tune(self) -> None:
         """All upstreams accepted the client; it is its turn again."""

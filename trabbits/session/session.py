@@ -15,6 +15,7 @@ from typing import Any
 
 from pamqp import commands
 
+from trabbits.interfaces import ClientCertificate, Peer
 from trabbits.log_ids import LogId
 from trabbits.session import blocked, timers
 from trabbits.session.actions import (
@@ -23,11 +24,13 @@ from trabbits.session.actions import (
     Deletion,
     SetTimer,
 )
+from trabbits.session.authentication import Authentication
 from trabbits.session.auto_delete import AutoDeletes
 from trabbits.session.ending import Ending
 from trabbits.session.fan import FanRelay
 from trabbits.session.handshake import Handshake, State
 from trabbits.session.link import Link
+from trabbits.session.mirroring import Mirroring
 from trabbits.session.observation import Observation
 from trabbits.session.opening import Opening, unavailable
 from trabbits.session.phase import BEFORE_OPEN, ENDING, Phase
@@ -87,15 +90,18 @@ class Session(Visible):
         #: Something waits for `Relay.settle`.
         self.settle_due = False
         self.client_scanner = Scanner(min(settings.frame_max, _HANDSHAKE_FRAME_MAX), self._client_method)
-        self.handshake = Handshake(settings, self.send)
-        self._opening = Opening(self, self.handshake, self._open)
+        self.authentication = Authentication(settings.mechanisms, Peer(address))
+        self.handshake = Handshake(settings, self.send, lambda: self.authentication.offered)
+        self.opening = Opening(self, self.handshake, self.authentication, self._open)
         self.probing = Probing(self)
         #: None where no upstream wants it.
         self.auto_deletes = AutoDeletes(self) if any(each.emulate_auto_delete for each in settings.upstreams) else None
         #: What takes the client's octets now.
-        self.feed: Callable[[bytes], None] = self._opening.header_octets
+        self.feed: Callable[[bytes], None] = self.opening.header_octets
         self.ending = Ending(self)
         self.relay: Relay | None = None
+        #: None where nothing is ever copied, and before the session is open.
+        self.mirroring: Mirroring | None = None
         self._heard = True
         self._supervision = Supervision()
         self._secrets = SecretUpdates()
@@ -117,7 +123,7 @@ class Session(Visible):
     @property
     def channel_max(self) -> int:
         """The highest channel number the client may use: never one that is trabbits' own on a link."""
-        return min([self.handshake.agreement.channel_max, *(link.own_channel - 1 for link in self.links)])
+        return min([self.handshake.agreement.channel_max, *(link.client_channel_max for link in self.links)])
 
     @property
     def finished(self) -> bool:
@@ -139,6 +145,13 @@ class Session(Visible):
         """The client's transport is there."""
         self.log(LogId.CLIENT_CONNECTED, address=self.address)
         self.actions.append(SetTimer(timers.HANDSHAKE, self.settings.handshake_timeout))
+
+    def client_secured(self, certificate: ClientCertificate | None) -> None:
+        """The client's transport turned out to be encrypted; before any octets of AMQP came through it.
+
+        `certificate` is the client's, verified.
+        """
+        self.authentication.peer = Peer(self.address, tls=True, certificate=certificate)
 
     def client_received(self, octets: bytes) -> None:
         """Octets came from the client."""
@@ -169,7 +182,7 @@ class Session(Visible):
     def timer_fired(self, name: str) -> None:
         """A timer set by `SetTimer` ran out."""
         if name == timers.HANDSHAKE:
-            self._opening.timed_out()
+            self.opening.timed_out()
         elif name == timers.HEARTBEAT:
             self._heartbeat()
         elif name == timers.PROBE:
@@ -187,11 +200,11 @@ class Session(Visible):
 
     def admitted(self) -> None:
         """The answer to `AskPolicies`: the client may come in."""
-        self._opening.admitted()
+        self.opening.admitted()
 
     def refused(self, code: int, text: str) -> None:
         """The answer to `AskPolicies`: it may not, and gets this reply."""
-        self._opening.refused(code, text)
+        self.opening.refused(code, text)
 
     # Events of the links
 
@@ -199,7 +212,7 @@ class Session(Visible):
         """An upstream accepted user and password; `properties` are its server properties."""
         self.settings.announced.note(name, properties)
         self.log(LogId.LINK_AUTHENTICATED, upstream=name, node=node)
-        self._opening.authenticated(name)
+        self.opening.authenticated(name)
 
     def link_opened(self, name: str, node: str, frame_max: int, own_channel: int) -> Link:
         """An upstream opened the virtual host; returns the link whose octets are to be reported from now on."""
@@ -216,36 +229,22 @@ class Session(Visible):
             index=index,
             patching=len(self.settings.upstreams) > 1,
             names=QueueNames(renamer, name, frame_max) if renamer is not None else None,
+            mirrors=self.settings.mirrors,
         )
         self.links.append(link)
         self.log(LogId.LINK_OPENED, upstream=name, node=node)
         if self.phase is not Phase.CONNECTING:
             self.actions.append(CloseLink(link))
-        self._opening.go_on()
+        self.opening.go_on()
         return link
 
     def link_refused(self, name: str, node: str, code: int, text: str, class_id: int, method_id: int) -> None:
         """An upstream refused the client with this reply."""
-        if unavailable(code, text) and self._opening.skips(name, f"{name} at {node} refused: {code} {text}"):
-            return
-        self.log(LogId.LINK_REFUSED, upstream=name, node=node, code=code, text=text)
-        if self.phase not in BEFORE_OPEN:
-            return
-        if self.phase in (Phase.TUNING, Phase.ADMITTING):
-            # No answer to anything the client said.
-            self.close(code, f"{text} (upstream '{name}')", class_id, method_id)
-            return
-        spoken = self.phase is Phase.CONNECTING or self.client_capabilities.get("authentication_failure_close")
-        if code == amqp.ACCESS_REFUSED and not spoken:
-            # Such a client takes a closed socket for "login failed", as from RabbitMQ.
-            self.log(LogId.CLIENT_CLOSED, by="trabbits", code=code, text=text)
-            self.ending.hang_up()
-            return
-        self.close(code, text, class_id, method_id)
+        self.opening.refused_by(name, node, code, text, class_id, method_id)
 
     def link_unreachable(self, name: str, node: str, text: str) -> None:
         """An upstream could not be reached in time, or its link broke before it was open; `text` names it."""
-        if self._opening.skips(name, text):
+        if self.opening.skips(name, text):
             return
         self.log(LogId.LINK_UNREACHABLE, upstream=name, node=node, text=text)
         if self.phase in BEFORE_OPEN:
@@ -266,14 +265,14 @@ class Session(Visible):
         """A link broke; `reason` is a sentence that names upstream and node."""
         self.log(LogId.LINK_LOST, upstream=link.name, node=link.node, reason=reason)
         self.ending.link_gone(link)
-        if not self._opening.skips(link.name, reason):
+        if not self.opening.skips(link.name, reason):
             self.close(amqp.CONNECTION_FORCED, f"CONNECTION_FORCED - {reason}")
 
     def link_closed(self, link: Link, code: int, text: str, class_id: int, method_id: int) -> None:
         """A node sent connection.close; it is answered already."""
         self.log(LogId.LINK_CLOSED_BY_UPSTREAM, upstream=link.name, node=link.node, code=code, text=text)
         self.ending.link_gone(link)
-        if not unavailable(code, text) or not self._opening.skips(link.name, f"{code} {text}"):
+        if not unavailable(code, text) or not self.opening.skips(link.name, f"{code} {text}"):
             if link.names is not None:
                 text = link.names.text_for_client(text)
             self.close(code, f"{text} (upstream '{link.name}')", class_id, method_id)
@@ -351,9 +350,9 @@ class Session(Visible):
         if index == amqp.CONNECTION_CLOSE:
             self.ending.client_closed(frame)
         elif self.phase in (Phase.HANDSHAKE, Phase.TUNING):
-            self._opening.client_method(index, frame)
+            self.opening.client_method(index, frame)
         elif index == amqp.CONNECTION_UPDATE_SECRET and self.phase is Phase.RUNNING:
-            self.actions += self._secrets.asked(frame, self.links)
+            self._update_secret(frame)
         else:
             # RabbitMQ's code; the specification would have 503.
             raise Violation(
@@ -364,6 +363,14 @@ class Session(Visible):
             )
         return None
 
+    def _update_secret(self, frame: bytes) -> None:
+        # The others know nothing of the secret that the client has.
+        concerned = [link for link in self.links if link.name in self.opening.plan.own]
+        if concerned:
+            self.actions += self._secrets.asked(frame, concerned)
+        else:
+            self.send(empty_method(0, amqp.CONNECTION_UPDATE_SECRET_OK))
+
     def _open(self) -> None:
         """All links are there: the client may begin."""
         self.phase = Phase.RUNNING
@@ -373,6 +380,8 @@ class Session(Visible):
             self.relay = plain(self, self.links[0])
         else:
             self.client_scanner.patching = True
+            if self.settings.mirrors:
+                self.mirroring = Mirroring(self)
             self.relay = FanRelay(self)
         self.relay.start()
         self.send(method_frame(0, commands.Connection.OpenOk()))
@@ -387,6 +396,9 @@ class Session(Visible):
         self.scan_on()
 
     def _link_method(self, link: Link, index: int, channel: int, frame: bytes) -> Destination | None:
+        if self.mirroring is not None and channel == link.mirror_channel and channel:
+            self.mirroring.link_method(link, index, frame)
+            return None
         if channel != link.own_channel:
             self.observation.taken_from_link(link.name, index, frame)
         if channel in (0, link.own_channel):

@@ -5,11 +5,15 @@ Lives here: frozen settings.  Must not know: pydantic, files, Twisted (``trabbit
 
 from __future__ import annotations
 
-from attrs import field, frozen
+from collections.abc import Mapping
+
+from attrs import Factory, field, frozen
 
 from trabbits import __version__
-from trabbits.interfaces import IQueueAttributeRewriter, IQueueRenamer, IRoutingStrategy
+from trabbits.interfaces import IMirroringStrategy, IQueueAttributeRewriter, IQueueRenamer, IRoutingStrategy
 from trabbits.session.announced import AnnouncedVersion
+from trabbits.session.authentication import MechanismSettings
+from trabbits.session.credentials import Mapped
 from trabbits.session.reply_keys import ReplyKeys
 from trabbits.wire.constants import FRAME_MIN_SIZE
 
@@ -20,7 +24,8 @@ class UpstreamSettings:
 
     A session opens without an upstream that is not `required` and cannot be reached.  `try_passive`: a queue that is
     there already is used as it is.  `emulate_auto_delete`: a queue that the client declared auto-delete and `rewriter`
-    did not is deleted when the session ends.
+    did not is deleted when the session ends.  `credentials` is what the upstream is told for users by name; those that
+    it does not have go by their own.
     """
 
     name: str
@@ -28,6 +33,7 @@ class UpstreamSettings:
     required: bool = True
     try_passive: bool = False
     emulate_auto_delete: bool = False
+    credentials: Mapping[str, Mapped] = Factory(dict)
 
     @property
     def renamer(self) -> IQueueRenamer | None:
@@ -40,14 +46,15 @@ class SessionSettings:
     """Everything a session takes from the configuration it was created with.
 
     `upstreams` is in the order of the configuration and never empty; the first one gets what `routing` has no
-    opinion on.  `frame_max` is in octets, framing included.  `channel_max` counts the channels of a link: its
-    top channel is trabbits' own, so clients are offered one less.  `heartbeat` is in seconds, 0 is off; the
-    timeouts are in seconds.  `tx_best_effort` allows AMQP transactions that several upstreams took part in.
+    opinion on.  Clients choose among `mechanisms`.  `frame_max` is in octets, framing included.  `channel_max` counts
+    the channels of a link, including `own_channels` at the top, which are trabbits' own.  `heartbeat` is in seconds, 0
+    is off; the timeouts are in seconds.  `tx_best_effort` allows AMQP transactions that several upstreams took part in.
     `config_hash` tells configurations apart.
     """
 
     upstreams: tuple[UpstreamSettings, ...]
     routing: IRoutingStrategy
+    mechanisms: tuple[MechanismSettings, ...] = ()
     frame_max: int = 131072
     channel_max: int = 2047
     heartbeat: int = 60
@@ -64,3 +71,18 @@ class SessionSettings:
     #: Shared by all sessions of the configuration.
     announced: AnnouncedVersion = field(factory=AnnouncedVersion, eq=False)
     version: str = __version__
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether messages may be copied to other upstreams than the one they are routed to."""
+        return len(self.upstreams) > 1 and bool(IMirroringStrategy.providedBy(self.routing))
+
+    @property
+    def own_channels(self) -> int:
+        """How many channels of each link are trabbits' own: one for its requests, one for copies."""
+        return 2 if self.mirrors else 1
+
+    @property
+    def offered_channel_max(self) -> int:
+        """The highest channel number that clients are offered; 0 would mean that there is no limit."""
+        return max(1, self.channel_max - self.own_channels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trabbits.session.fan_undecided import Undecided
+from trabbits.session.mirroring import Copying
 from trabbits.wire.scanner import Destination
 
 if TYPE_CHECKING:
@@ -28,6 +29,6 @@ def goes_to(destination: Destination, link: Link) -> bool:
     """Whether what is appended to this destination reaches the link."""
     if isinstance(destination, Tee):
         return any(out is link.out for out in destination.outs)
-    if isinstance(destination, Undecided):
+    if isinstance(destination, Undecided | Copying):
         return destination.link is link
     return destination is link.out

@@ -5,12 +5,15 @@ Lives here: `Visible`, the read-only side of `Session`.  Must not know: who look
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trabbits.session.handshake import Handshake
     from trabbits.session.link import Link
+    from trabbits.session.mirroring import Mirroring
     from trabbits.session.observation import Observation
+    from trabbits.session.opening import Opening
     from trabbits.session.relay import Relay
     from trabbits.wire.scanner import Scanner
 
@@ -19,10 +22,12 @@ class Visible:
     """Properties of `Session` that change nothing."""
 
     handshake: Handshake
+    opening: Opening
     relay: Relay | None
     links: list[Link]
     client_scanner: Scanner
     observation: Observation
+    mirroring: Mirroring | None
 
     @property
     def client_capabilities(self) -> dict[str, Any]:
@@ -42,9 +47,8 @@ class Visible:
 
     @property
     def user(self) -> str:
-        """The user name the client gave, empty before it did."""
-        credentials = self.handshake.credentials
-        return credentials.username if credentials else ""
+        """Who the client is, or says it is as long as nobody has agreed; empty before that is known."""
+        return self.opening.user
 
     @property
     def virtual_host(self) -> str:
@@ -70,6 +74,10 @@ class Visible:
     def consumer_count(self) -> int:
         """The client's consumers."""
         return self.relay.consumer_count if self.relay is not None else 0
+
+    def copies(self) -> Mapping[str, tuple[int, int]]:
+        """Copies of messages, by upstream: those that were handed to its link, and those that were dropped."""
+        return self.mirroring.outcomes() if self.mirroring is not None else {}
 
     def unacknowledged(self, link: Link) -> int:
         """Deliveries of a link that the client has not settled.

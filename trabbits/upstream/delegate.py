@@ -42,7 +42,7 @@ def smaller(ours: int, theirs: int) -> int:
 
 @frozen
 class Tuning:
-    """The limits of a link; 0 is none.  `channel_max` includes trabbits' own channel, `heartbeat` is in seconds."""
+    """The limits of a link; 0 is none.  `channel_max` includes trabbits' own channels, `heartbeat` is in seconds."""
 
     channel_max: int
     frame_max: int
@@ -50,10 +50,10 @@ class Tuning:
 
     def agreed(self, request: VirtualHostRequest) -> Tuning:
         """What is answered to this offer of an upstream."""
-        # One channel more than the client's: the top one is trabbits' own.
-        channels = min(request.channel_max + 1, CHANNEL_MAX_LIMIT) if request.channel_max else CHANNEL_MAX_LIMIT
+        # More channels than the client's: those at the top are trabbits' own.
+        wanted = request.channel_max + request.own_channels if request.channel_max else CHANNEL_MAX_LIMIT
         return Tuning(
-            channel_max=smaller(channels, self.channel_max),
+            channel_max=smaller(min(wanted, CHANNEL_MAX_LIMIT), self.channel_max),
             frame_max=smaller(request.frame_max, self.frame_max),
             heartbeat=smaller(request.heartbeat, self.heartbeat),
         )

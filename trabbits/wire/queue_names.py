@@ -75,7 +75,7 @@ def link_queue_at(index: int, frame: bytes) -> int | None:
     return key_at
 
 
-def publish_names_queue(octets: bytes, start: int) -> bool:
+def publish_names_queue(octets: bytes | bytearray, start: int) -> bool:
     """Whether the basic.publish at `start` names a queue: quicker than `client_queue_at`, nothing is checked."""
     return octets[start + _TICKET_END : start + _TICKET_END + 1] == b"\0"
 

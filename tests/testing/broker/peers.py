@@ -59,7 +59,7 @@ class Peer:
         self.frame_max = frame_max
         if not open:
             return
-        properties = {"capabilities": CAPABILITIES if capabilities is None else capabilities}
+        properties: Any = {"capabilities": CAPABILITIES if capabilities is None else capabilities}
         self.send_octets(PROTOCOL_HEADER)
         login = commands.Connection.StartOk(properties, "PLAIN", f"\0{user}\0{password}", "en_US")
         self.send(login, channel=0)

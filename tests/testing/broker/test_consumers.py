@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from pamqp import commands
 
 from tests.testing.broker.peers import B, Peer, Q, X, names
 from trabbits.testing.broker import Broker
@@ -13,7 +16,7 @@ def broker() -> Broker:
     return Broker()
 
 
-def consuming(broker: Broker, *, prefetch: int = 0, **options: object) -> Peer:
+def consuming(broker: Broker, *, prefetch: int = 0, **options: Any) -> Peer:
     """A client that consumes from q."""
     peer = Peer(broker)
     peer.ask(B.Qos(prefetch_count=prefetch), B.Consume(queue="q", **options))
@@ -53,6 +56,32 @@ def test_only_one_consumer_is_active_where_that_is_asked_for(broker: Broker) -> 
     first.connection.lost()
     client.publish("q", b"3")
     assert second.bodies == [b"1", b"2", b"3"]
+
+
+def test_a_consumer_that_becomes_the_active_one_gets_what_waits(broker: Broker) -> None:
+    client = Peer(broker)
+    client.ask(Q.Declare(queue="q", arguments={"x-single-active-consumer": True}))
+    first = consuming(broker, prefetch=1)
+    second = consuming(broker)
+    client.publish("q", b"1", b"2")
+    assert first.ask(B.Ack(1)) != []
+    first.connection.writable(False)
+    first.send(B.Ack(2))
+    client.publish("q", b"3")
+    first.connection.lost()
+    assert second.bodies == [b"3"]
+
+
+def test_channels_of_a_connection_that_goes_give_each_other_nothing(broker: Broker, client: Peer) -> None:
+    going = Peer(broker)
+    going.ask(commands.Channel.Open(), channel=2)
+    going.ask(B.Consume(queue="q"))
+    client.publish("q", b"1")
+    going.ask(B.Consume(queue="q"), channel=2)
+    going.received()
+    going.connection.lost()
+    assert going.received() == []
+    assert [entry.message.body for entry in broker.vhost().queues["q"].ready] == [b"1"]
 
 
 def test_what_comes_back_is_where_it_was(broker: Broker, client: Peer) -> None:

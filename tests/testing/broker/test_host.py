@@ -77,7 +77,7 @@ def test_a_user_may_not_publish_to_others(broker: Broker) -> None:
 def test_who_comes_in(broker: Broker, user: str, password: str, vhost: str, code: int | None) -> None:
     client = Peer(broker, open=False)
     client.send_octets(PROTOCOL_HEADER)
-    properties = {"capabilities": {"authentication_failure_close": True}}
+    properties: Any = {"capabilities": {"authentication_failure_close": True}}
     client.send(commands.Connection.StartOk(properties, "PLAIN", f"\0{user}\0{password}", "en_US"), channel=0)
     client.send(commands.Connection.TuneOk(0x7FF, 131072, 0), channel=0)
     opening = commands.Connection.Open()
@@ -117,7 +117,7 @@ class Fault(Faults):
     def frame(self, connection: BrokerConnection, number: int, octets: bytes) -> bytes | None:
         if octets[0] == 1:
             self.seen.append(METHODS[int.from_bytes(octets[7:11], "big")].name)
-        return self._act(connection, octets) if number == self._number else octets  # type: ignore[no-any-return]
+        return self._act(connection, octets) if number == self._number else octets
 
 
 def refuse(code: int) -> Any:
@@ -164,6 +164,19 @@ def test_a_fault_at_a_frame(act: Any, answers: list[str], size: int) -> None:
         "channel.open",
         "basic.qos",
     ]
+
+
+def test_a_client_can_be_refused_before_a_word_is_said() -> None:
+    class Refusing(Faults):
+        def connected(self, connection: BrokerConnection) -> None:
+            connection.drop()
+
+    broker = Broker(faults=Refusing())
+    client = Peer(broker, open=False)
+    assert client.connection.closing and client.woken == 1
+    client.send_octets(PROTOCOL_HEADER)
+    assert client.take() == b""
+    assert not broker.connections and broker.next_timer() is None
 
 
 def test_without_faults_frames_are_not_shown_to_anybody() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pamqp import decode
 
@@ -26,14 +28,14 @@ def death_counts(client: Peer, queue: str) -> list[tuple[str, str, int]]:
     return [(table["queue"].value, table["reason"].value, table["count"].value) for table in tables]
 
 
-def dying(queue: str, to: str, **arguments: object) -> Q.Declare:
+def dying(queue: str, to: str, **arguments: Any) -> Any:
     """A queue whose dead letters go to the queue `to`."""
-    table = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": to}
+    table: dict[str, Any] = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": to}
     return Q.Declare(queue=queue, arguments={**table, **arguments})
 
 
 def test_what_an_exchange_cannot_route_goes_to_its_alternate(client: Peer) -> None:
-    alternate = {"alternate-exchange": "rest"}
+    alternate: Any = {"alternate-exchange": "rest"}
     client.ask(
         E.Declare(exchange="rest", exchange_type="fanout"),
         E.Declare(exchange="x", exchange_type="direct", arguments=alternate),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trabbits.testing.broker.topics import TopicTree
@@ -26,6 +26,7 @@ def words(text: str) -> list[str]:
     return text.split(".") if text else []
 
 
+@settings(max_examples=60)
 @given(patterns=st.lists(PATTERNS, max_size=8), key=KEYS)
 def test_what_matches_is_found(patterns: list[str], key: str) -> None:
     tree: TopicTree[str] = TopicTree()
@@ -35,6 +36,7 @@ def test_what_matches_is_found(patterns: list[str], key: str) -> None:
     assert sorted(found) == sorted({pattern for pattern in patterns if matches(words(pattern), words(key))})
 
 
+@settings(max_examples=60)
 @given(patterns=st.lists(PATTERNS, min_size=1, max_size=8), key=KEYS, data=st.data())
 def test_what_was_taken_away_is_not_found(patterns: list[str], key: str, data: st.DataObject) -> None:
     tree: TopicTree[int] = TopicTree()

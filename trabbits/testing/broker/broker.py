@@ -101,6 +101,7 @@ class Broker:
         connection = BrokerConnection(self, address, wake)
         self.connections[connection] = None
         connection.blocking_changed()
+        self.faults.connected(connection)
         return connection
 
     def advance(self) -> None:

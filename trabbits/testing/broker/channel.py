@@ -197,6 +197,8 @@ class Channel:
         self.unacked = {}
         self.requeue([taken[tag] for tag in sorted(taken)])
         for consumer in consumers:
+            # Another consumer may be the active one now.
+            consumer.queue.pump()
             self.vhost.delete_if_unused(consumer.queue)
 
     def forget_reply_consumer(self) -> None:

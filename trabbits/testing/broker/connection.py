@@ -86,7 +86,6 @@ class BrokerConnection:
         self._drain = Drain()
         self._heartbeats: Heartbeats | None = None
         self._deadline = broker.timers.at(broker.clock() + broker.limits.handshake, self.drop)
-        broker.faults.connected(self)
 
     @property
     def opened(self) -> bool:
@@ -331,6 +330,8 @@ class BrokerConnection:
 
     def _release(self) -> None:
         """Let go of all channels and of the queues that are this connection's own."""
+        # What one channel gives back must not go to the next one.
+        self.taking = False
         if self._heartbeats is not None:
             self._heartbeats.stop()
         channels, self.channels = self.channels, {}

@@ -21,7 +21,7 @@ from trabbits.testing.broker.properties import (
 )
 from trabbits.testing.broker.queue import Queue
 from trabbits.testing.broker.routing_keys import further_keys
-from trabbits.testing.broker.tables import raw, read_table, split_array
+from trabbits.testing.broker.tables import integer, raw, read_table, split_array
 from trabbits.wire.table import join_table, split_table
 
 _X_DEATH: Final = b"x-death"
@@ -104,7 +104,7 @@ def _with_death(
     same = [death for death in history if (death.queue, death.reason) == (queue.name, reason)]
     if same:
         counted = [
-            (name, raw("l", int.from_bytes(value[1:], "big") + 1) if name == b"count" else value)
+            (name, raw("l", integer(value) + 1) if name == b"count" else value)
             for name, value in split_table(same[0].octets)
         ]
     else:

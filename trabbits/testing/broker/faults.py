@@ -22,7 +22,7 @@ class Faults:
     watches_frames = False
 
     def connected(self, connection: BrokerConnection) -> None:
-        """A client has connected; nothing was said yet."""
+        """A client has connected; nothing was said yet.  `connection.drop()` refuses it."""
 
     def frame(self, connection: BrokerConnection, number: int, octets: bytes) -> bytes | None:
         """The `number`-th whole frame has come from a client, counted from 1; the broker goes on with what is returned.

@@ -9,6 +9,7 @@ Source: AMQP 0-9-1 sections 4.2.6.1 (content header) and 1.8.1 (properties of th
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import Final
 
 from attrs import frozen
@@ -26,6 +27,9 @@ _PROPERTIES: Final = (
     (0x8000, -1), (0x4000, -1), (HEADERS, -4), (0x1000, 1), (0x0800, 1), (0x0400, -1), (REPLY_TO, -1),
     (EXPIRATION, -1), (0x0080, -1), (0x0040, 8), (0x0020, -1), (USER_ID, -1), (0x0008, -1), (0x0004, -1),
 )  # fmt: skip
+_LOOKED_AT: Final = frozenset({HEADERS, REPLY_TO, EXPIRATION, USER_ID})
+#: Properties that are larger are read anew each time.
+_REMEMBERED_SIZE: Final = 256
 _U16: Final = struct.Struct(">H")
 _U32: Final = struct.Struct(">I")
 
@@ -80,9 +84,13 @@ NONE: Final = Properties()
 
 
 def read_properties(properties: bytes) -> Properties:
-    """What the broker looks at in `properties`.  Raises `Malformed`."""
-    if properties == b"\x00\x00":
-        return NONE
+    """What the broker looks at in `properties`; `NONE` where there is nothing of it.  Raises `Malformed`."""
+    if len(properties) > _REMEMBERED_SIZE:
+        return _read(properties)
+    return _remembered(properties)
+
+
+def _read(properties: bytes) -> Properties:
     parts = split_properties(properties)
     headers = parts.get(HEADERS, b"")[4:]
     if headers:
@@ -90,6 +98,8 @@ def read_properties(properties: bytes) -> Properties:
             check_table(headers)
         except Violation as violation:
             raise Malformed(violation.text) from None
+    if not parts.keys() & _LOOKED_AT:
+        return NONE
     reply_to, expiration, user_id = parts.get(REPLY_TO), parts.get(EXPIRATION), parts.get(USER_ID)
     return Properties(
         headers=headers,
@@ -97,6 +107,10 @@ def read_properties(properties: bytes) -> Properties:
         expiration=None if expiration is None else expiration[1:],
         user_id=None if user_id is None else user_id[1:],
     )
+
+
+#: Most publishers send the same properties again and again.
+_remembered: Final = lru_cache(maxsize=1000)(_read)
 
 
 def short_string(value: bytes) -> bytes:

@@ -165,7 +165,7 @@ def _route(channel: Channel, message: Message, keys: list[str] | None) -> list[Q
     found: dict[Queue, None] = {}
     for key in keys:
         if not exchange and key.startswith(REPLY_PREFIX):
-            _answer(channel, key, Message(route_octets(exchange, key), message.header, message.body))
+            _answer(channel, key, message)
         else:
             found.update(dict.fromkeys(vhost.route(exchange, key, message.headers)))
     return list(found)
@@ -174,4 +174,4 @@ def _route(channel: Channel, message: Message, keys: list[str] | None) -> list[Q
 def _answer(channel: Channel, name: str, message: Message) -> None:
     waiting = channel.connection.broker.reply_consumers.find(name)
     if waiting is not None:
-        waiting.deliver_answer(message)
+        waiting.deliver_answer(Message(route_octets("", name), message.header, message.body))

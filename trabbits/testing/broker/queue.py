@@ -69,6 +69,7 @@ class Queue:
         self._memory = memory
         self._expiry: Timer | None = None
         self._idle: Timer | None = None
+        self._last_use = 0.0
 
     # Messages come in
 
@@ -249,15 +250,20 @@ class Queue:
 
     def used(self) -> None:
         """The time until an unused queue is deleted begins anew, or stops while there are consumers."""
-        if self.settings.expires is None or self.deleted:
-            return
-        if self._idle is not None:
-            self._idle.cancel()
-        if not self.consumers:
-            self._idle = self._timers.at(self._clock() + self.settings.expires, self._expire)
+        if self.settings.expires is not None and not self.deleted:
+            self._last_use = self._clock()
+            if self._idle is None and not self.consumers:
+                self._idle = self._timers.at(self._last_use + self.settings.expires, self._look_for_use)
 
-    def _expire(self) -> None:
-        if self.unused is not None:
+    def _look_for_use(self) -> None:
+        # One timer at a time: a queue that is used all the time would leave many behind.
+        self._idle = None
+        expires = self.settings.expires
+        if self.consumers or expires is None:
+            return
+        if self._last_use + expires > self._clock():
+            self._idle = self._timers.at(self._last_use + expires, self._look_for_use)
+        elif self.unused is not None:
             self.unused(self)
 
     def _over(self, count: int, octets: int) -> bool:

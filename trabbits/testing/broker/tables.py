@@ -19,6 +19,7 @@ from trabbits.wire.table import split_table
 INTEGERS: Final[frozenset[str]] = frozenset(
     {"byte", "short", "signedint", "long", "unsignedbyte", "unsignedshort", "unsignedint"}
 )
+_COUNT_MAX: Final = 2**63 - 2
 _FLOATS: Final[frozenset[str]] = frozenset({"float", "double"})
 
 _NUMBERS: Final[dict[int, tuple[str, struct.Struct]]] = {
@@ -81,6 +82,12 @@ def read_value(raw: bytes) -> Value:
     if kind == ord("V"):
         return Value("void", None)
     return Value(_OCTETS[kind], raw[1:] if kind == ord("D") else raw[5:])
+
+
+def integer(raw: bytes) -> int:
+    """The integer in a raw value, as far as one more than it fits 64 bits; 0 if it is something else."""
+    value = read_value(raw)
+    return min(int(value.value), _COUNT_MAX) if value.kind in INTEGERS else 0
 
 
 def split_array(octets: bytes) -> list[bytes]:

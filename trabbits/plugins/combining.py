@@ -1,0 +1,78 @@
+"""What strategies that ask others share: how a part stands in the options, how it is made, and how it is asked.
+
+Lives here: `Part`, `made`, `question`, `PartFailed`.
+Must not know: which strategies there are; the context makes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Annotated, Any, Final, TypeAlias
+
+from pydantic import Field, ValidationError, field_serializer
+
+from trabbits.interfaces import Decision, IMessageRoutingStrategy, IRoutingStrategy
+from trabbits.plugins.declaring import PluginContext, PluginOptions
+
+#: Answers remembered for each part that needs no headers, beside parts that do.
+_REMEMBERED: Final = 4096
+
+Question: TypeAlias = Callable[[str, str, Mapping[str, Any]], Decision]
+
+
+class PartFailed(Exception):
+    """One of the strategies raised; the text says which."""
+
+    def __init__(self, part: str, error: Exception) -> None:
+        super().__init__(f"{part} failed: {type(error).__name__}: {error}")
+
+
+def question(part: Any) -> Question:
+    """How a part is asked with headers; what it answers without them is asked once and remembered."""
+    if IMessageRoutingStrategy.providedBy(part):
+        asked: Question = part.route_message
+        return asked
+    remembered = lru_cache(maxsize=_REMEMBERED)(part.route)
+    return lambda exchange, routing_key, _: remembered(exchange, routing_key)
+
+
+class Part(PluginOptions):
+    """One of the strategies."""
+
+    plugin: Annotated[str, Field(min_length=1)]
+    """Its name; `trabbits plugins list` shows all."""
+    options: dict[str, Any] = {}
+    """What it is told; every plugin has its own."""
+
+    @field_serializer("options", when_used="json")
+    def _masked(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Only the plugin's own options know which of them are secrets."""
+        from trabbits.plugins.catalogue import UnknownPlugin, discover
+
+        try:
+            validated = discover().get(IRoutingStrategy, self.plugin).options.model_validate(options)
+        except (UnknownPlugin, ValidationError):
+            return dict.fromkeys(options, "**********")
+        shown: dict[str, Any] = validated.model_dump(mode="json")
+        return shown
+
+
+def made(context: PluginContext, part: Part, place: str) -> IRoutingStrategy:
+    """The strategy for a part.  Raises ValueError, with `place` in its text, if it cannot be made."""
+    if context.routing is None:
+        raise ValueError("nothing here makes the strategies that this one asks")
+    try:
+        strategy: IRoutingStrategy = context.routing(part.plugin, part.options)
+    except ValidationError as error:
+        items = error.errors(include_input=False)
+        raise ValueError("; ".join(f"{place}{_path(item['loc'])}: {item['msg']}" for item in items)) from None
+    except (ValueError, LookupError) as error:
+        raise ValueError(f'{place} "{part.plugin}": {error}') from None
+    return strategy
+
+
+def _path(location: Sequence[int | str]) -> str:
+    # With "[key]" pydantic says that the name before it is what is wrong.
+    steps = (step for step in location if step != "[key]")
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
