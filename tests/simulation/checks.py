@@ -119,12 +119,31 @@ def settled(world: World) -> None:
             demand(not link.open or not reasons, "nothing is stuck", f"{link} of {who} is paused by {reasons}")
         demand(not client.secrets, "one reply", f"update-secret of {who} is not answered")
         demand(not client.blocked, "blocked", f"{who} is blocked, its brokers are not")
+        if world.options.mirrors and not client.troubled:
+            _copies_have_arrived(client)
         if client.onlooker is not None and not client.troubled:
             client.onlooker.compare()
         for state in client.channels.values():
             _channel_settled(client, state)
         if isinstance(session.relay, FanRelay):
             _relay_empty(client, session.relay)
+
+
+def _copies_have_arrived(client: Client) -> None:
+    """Whatever a broker took, the others have a copy of, or the log says otherwise.
+
+    A message under way when another upstream closes its channel is none: the client never hears what became of it.
+    """
+    surroundings = client.surroundings
+    excuses = {LogId.COPY_DROPPED, LogId.COPY_REFUSED, LogId.CHANNEL_CLOSED_BY_UPSTREAM, LogId.CHANNEL_ERROR_SENT}
+    if excuses & set(surroundings.logged):
+        return
+    names = sorted(link.name for link in surroundings.ends)
+    for message in client.published:
+        if message.handled:
+            wanted = [name for name in names if name != message.upstream]
+            text = f"m{message.number} is mirrored at {message.mirrored}, not at {wanted}"
+            demand(sorted(message.mirrored) == wanted, "copies", text)
 
 
 def _channel_settled(client: Client, state: ChannelState) -> None:

@@ -31,10 +31,12 @@ from tests.simulation.codec import (
     on,
 )
 from tests.simulation.failure import demand
+from tests.simulation.ledger import Message
 from tests.simulation.onlooker import Onlooker
 from tests.simulation.surroundings import Surroundings
 from tests.simulation.tap import TapChannel
 from trabbits.log_ids import LogId
+from trabbits.session.fan import FanRelay
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -67,6 +69,7 @@ class Client:
         self.troubled = False
         self.blocked = False
         self.secrets = 0
+        self.published: list[Message] = []
         self.onlooker: Onlooker | None = None
         #: Queues and exchanges that it has declared, or wanted to.
         self.declared: list[str] = []
@@ -86,7 +89,14 @@ class Client:
         return f"<Client {self.who} {self.life.name}>"
 
     def _fresh(self, number: int) -> ChannelState:
-        return ChannelState(number, self.who, self._taps)
+        return ChannelState(number, self.who, self._taps, self._origin if self.world.options.mirrors else None)
+
+    def _origin(self, number: int, tag: int) -> str:
+        """Which link a delivery came from, as the session has it; empty when it has forgotten."""
+        relay = self.surroundings.session.relay
+        state = relay.channels.get(number) if isinstance(relay, FanRelay) else None
+        entry = state.deliveries.outstanding.get(tag) if state is not None else None
+        return "" if entry is None else entry[0].name
 
     def _taps(self, number: int) -> Iterator[TapChannel]:
         for end in self.surroundings.every_end:

@@ -50,10 +50,18 @@ class Consumer:
 class ChannelState:
     """One channel, from channel.open to its end."""
 
-    def __init__(self, number: int, who: str, taps: Callable[[int], Iterable[TapChannel]]) -> None:
+    def __init__(
+        self,
+        number: int,
+        who: str,
+        taps: Callable[[int], Iterable[TapChannel]],
+        origin: Callable[[int, int], str] | None = None,
+    ) -> None:
         self.number = number
         self.who = who
         self._taps = taps
+        #: Where copies make it impossible to tell which link a message came from: asked for its name.
+        self._origin = origin
         self.opened = False
         self.opening = False
         self.closing = False
@@ -127,7 +135,7 @@ class ChannelState:
         demand(consumer is not None, "known consumers", f"a delivery for {tag!r} on channel {self.number}")
         assert consumer is not None
         demand(consumer.started, "known consumers", f"a delivery for {tag!r} before consume-ok")
-        delivery = self._taken(frame[12:at], whole, frame[at + 8 : -1])
+        delivery = self._taken(frame[12:at], whole, frame[at + 8 : -1], tag_at(frame, at))
         self._issued(tag_at(frame, at), delivery, consumer)
         if consumer.no_ack:
             return
@@ -141,15 +149,18 @@ class ChannelState:
     def got(self, whole: Whole, *, no_ack: bool) -> None:
         """basic.get-ok."""
         frame = whole.frame
-        delivery = self._taken(None, whole, frame[19:-5])
+        delivery = self._taken(None, whole, frame[19:-5], tag_at(frame))
         demand(delivery.no_ack == no_ack, "model", "no-ack of a get")
         self._issued(tag_at(frame), delivery, None)
 
-    def _taken(self, consumer: bytes | None, whole: Whole, rest: bytes) -> Delivery:
+    def _taken(self, consumer: bytes | None, whole: Whole, rest: bytes, tag: int) -> Delivery:
         number = number_of(whole.header)
         redelivered = bool(rest[0])
-        for tap in self._taps(self.number):
-            delivery = tap.take((consumer, number), redelivered)
+        origin = self._origin(self.number, tag) if self._origin is not None else ""
+        # The one it came from first; what the session has forgotten by a recover may have been taken for that.
+        key = consumer, number
+        for tap in sorted(self._taps(self.number), key=lambda tap: (tap.tap.name != origin, not tap.stale(key))):
+            delivery = tap.take(key, redelivered, ordered=self._origin is None)
             if delivery is not None:
                 where = f"m{number} on channel {self.number}"
                 demand(delivery.content == (rest, whole.header, whole.body), "untouched", f"{where} was changed")

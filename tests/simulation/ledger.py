@@ -19,6 +19,9 @@ from trabbits.testing.broker.message import Entry
 from trabbits.testing.broker.message import Message as BrokerMessage
 from trabbits.testing.broker.queue import Queue
 
+#: The highest channel that clients use; above are trabbits' own.
+CLIENT_CHANNELS = 99
+
 if TYPE_CHECKING:
     from tests.simulation.tap import TapChannel
 
@@ -37,8 +40,25 @@ class Message:
     """A message as a client published it."""
 
     __slots__ = (
-        "body", "carried", "confirmed", "copies", "exchange", "gone", "handled", "header", "key", "mandatory", "number",
-        "rejected", "returned", "transaction", "unattached", "upstream",
+        "body",
+        "carried",
+        "channel",
+        "confirmed",
+        "copied",
+        "copies",
+        "exchange",
+        "gone",
+        "handled",
+        "header",
+        "key",
+        "mandatory",
+        "mirrored",
+        "number",
+        "rejected",
+        "returned",
+        "transaction",
+        "unattached",
+        "upstream",
     )  # fmt: skip
 
     def __init__(
@@ -54,10 +74,15 @@ class Message:
         self.body = body
         self.mandatory = mandatory
         self.transaction: Transaction | None = None
+        #: The client's channel.
+        self.channel = 0
         #: Whether it was sent to an upstream.
         self.carried = False
         #: How often a broker took it, and what the broker said to trabbits.
         self.handled = 0
+        #: The upstreams that were sent a copy, and those that took it.
+        self.copied: list[str] = []
+        self.mirrored: list[str] = []
         self.confirmed = self.rejected = self.returned = False
         #: Places in queues it came to, and how each ended: broker, queue -> how often.
         self.copies = 0
@@ -136,9 +161,15 @@ class Ledger:
 
     # What brokers do
 
-    def handled(self, broker: str, message: BrokerMessage) -> None:
+    def handled(self, broker: str, message: BrokerMessage, *, copy: bool) -> None:
         """A broker routes a message."""
         found = self.of(message.header, f"at {broker}")
+        transaction = found.transaction
+        demand(transaction is None or transaction.committed, "transactions", f"m{found.number} was not committed")
+        if copy:
+            self.count("copy")
+            found.mirrored.append(broker)
+            return
         found.handled += 1
         demand(
             found.upstream in ("*", broker), "right upstream", f"m{found.number} for {found.upstream} is at {broker}"
@@ -148,8 +179,6 @@ class Ledger:
         demand(
             found.header == message.header or found.upstream == "*", "untouched", f"m{found.number}: other properties"
         )
-        transaction = found.transaction
-        demand(transaction is None or transaction.committed, "transactions", f"m{found.number} was not committed")
 
     def came(self, broker: str, queue: str, message: BrokerMessage) -> None:
         number = number_of(message.header)
@@ -224,7 +253,8 @@ _hand_out = publishing._hand_out
 
 
 def _handled(channel: Any, message: BrokerMessage, *rest: Any) -> None:
-    _ledger.handled(channel.connection.broker.name, message)
+    copy = channel.number > CLIENT_CHANNELS
+    _ledger.handled(channel.connection.broker.name, message, copy=copy)
     _hand_out(channel, message, *rest)
 
 

@@ -159,7 +159,9 @@ class LinkEnd:
 
     def open(self, request: VirtualHostRequest) -> None:
         limits = self.connection.limits
-        self.own_channel = self.tap.own_channel = min(request.channel_max + 1, limits.channel_max)
+        self.own_channel = self.tap.own_channel = min(request.channel_max + request.own_channels, limits.channel_max)
+        if request.own_channels > 1:
+            self.tap.mirror_channel = self.own_channel - 1
         self.frame_max = min(request.frame_max, limits.frame_max)
         self.heartbeat = min(request.heartbeat, limits.heartbeat) or request.heartbeat or limits.heartbeat
         self.stage = Stage.OPEN_OK
@@ -177,7 +179,7 @@ class LinkEnd:
 
     def _handshake(self, frames: list[bytes]) -> None:
         """Frames before the link is open; what follows connection.open-ok is left in the list."""
-        while frames and not self._is_open() and not self.over:
+        while frames and not self.is_open and not self.over:
             octets = frames.pop(0)
             if octets == HEARTBEAT:
                 continue
@@ -195,7 +197,9 @@ class LinkEnd:
                 self.over = True
                 self.receiver.refused(self, method)
 
-    def _is_open(self) -> bool:
+    @property
+    def is_open(self) -> bool:
+        """Whether connection.open-ok was there."""
         return self.stage is Stage.OPEN
 
     def _start_ok(self, start: Any) -> None:
@@ -229,7 +233,7 @@ class LinkEnd:
         count = len(frames)
         sizes = [len(frame) for frame in frames]
         self._handshake(frames)
-        if self.stage is Stage.OPEN and not self.over:
+        if self.is_open and not self.over:
             behind = (begun + octets)[sum(sizes[: count - len(frames)]) :] if left else b""
             self.receiver.opened(self)
             if behind and not self.over:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from tests.simulation.codec import decoded
 from tests.simulation.failure import demand
+from tests.simulation.ledger import CLIENT_CHANNELS
 from trabbits.session.observation import MethodEvent
 
 if TYPE_CHECKING:
@@ -34,21 +35,20 @@ class Onlooker:
     def compare(self) -> None:
         """Nothing is on its way."""
         passed = Counter(self._passed())
-        # On channel 0 some of it is trabbits' own conversation.
-        seen = Counter(each for each in self._seen if each[2])
+        # The other channels hold trabbits' own conversation.
+        seen = Counter(each for each in self._seen if 0 < each[2] <= CLIENT_CHANNELS)
         missed, invented = passed - seen, seen - passed
         text = f"an onlooker of {self._surroundings.who} missed {dict(missed)} and saw {dict(invented)} that never was"
         demand(not missed and not invented, "onlookers", text)
 
     def _passed(self) -> list[Seen]:
-        own = {end.name: end.own_channel for end in self._surroundings.every_end}
         passed = []
         for who, arrow, octets in self._trace.frames(self._since):
             if who != self._surroundings.who or octets[0] != 1:
                 continue
             way, _, upstream = arrow.partition(" ")
             channel = octets[1] << 8 | octets[2]
-            if channel and channel != own.get(upstream):
+            if 0 < channel <= CLIENT_CHANNELS:
                 method = decoded(octets)
                 tag = getattr(method, "delivery_tag", None)
                 passed.append((_DIRECTIONS[way], upstream, channel, method.name, tag))

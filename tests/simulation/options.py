@@ -11,8 +11,10 @@ from typing import Final
 from attrs import frozen
 from zope.interface import implementer
 
-from tests.simulation.topology import QUEUES, RENAMED, ByHeader, ByKey
-from trabbits.interfaces import IQueueAttributeRewriter, IQueueRenamer, QueueAttributes, QueueDeclare
+from tests.simulation.topology import QUEUES, RENAMED, ByHeader, ByKey, MirroredByHeader, MirroredByKey
+from trabbits.interfaces import IQueueAttributeRewriter, IQueueRenamer, IRoutingStrategy, QueueAttributes, QueueDeclare
+from trabbits.plugins.plain import Plain
+from trabbits.session.authentication import MechanismSettings
 from trabbits.session.settings import SessionSettings, UpstreamSettings
 
 #: The least frame_max that holds every method without a table: a close with the longest text.
@@ -44,6 +46,7 @@ class Options:
     chunks: str
     interleave: bool
     by_headers: bool
+    mirrors: bool
     best_effort: bool
     transactional: float
     faults: float
@@ -62,7 +65,9 @@ class Options:
             for name in ("optional", "down", "probe", "emulate", "rename")
             if (value := getattr(self, name))
         ]
-        parts += [name for name in ("interleave", "by_headers", "best_effort", "watched") if getattr(self, name)]
+        parts += [
+            name for name in ("interleave", "by_headers", "mirrors", "best_effort", "watched") if getattr(self, name)
+        ]
         parts += [f"faults {self.faults}", f"held_max {self.held_max}", f"heartbeat {self.heartbeat}"]
         return ", ".join(parts)
 
@@ -97,6 +102,7 @@ def options_of(random: Random, steps: int | None = None) -> Options:
         room=random.choice((300, 2000, 1 << 30, 1 << 30)),
         chunks=random.choices(("octets", "small", "mixed", "whole"), (0.4, 2, 5, 3))[0],
         interleave=random.random() < 0.3,
+        mirrors=random.random() < 0.15,
         by_headers=random.random() < 0.2,
         best_effort=random.random() < 0.7,
         transactional=random.choice((0.0, 0.1, 0.4)),
@@ -158,10 +164,14 @@ def settings_of(options: Options) -> SessionSettings:
                 name, rewriter, required=name not in options.optional, try_passive=probe, emulate_auto_delete=emulate
             )
         )
-    routing = ByHeader() if options.by_headers else ByKey()
+    if options.mirrors:
+        routing: IRoutingStrategy = (MirroredByHeader if options.by_headers else MirroredByKey)(options.names)
+    else:
+        routing = ByHeader() if options.by_headers else ByKey()
     return SessionSettings(
         upstreams=tuple(upstreams),
         routing=routing,
+        mechanisms=(MechanismSettings.of("Plain", Plain()),),
         frame_max=options.frame_max,
         heartbeat=options.heartbeat,
         tx_best_effort=options.best_effort,

@@ -129,6 +129,8 @@ class Program:
         if len(world.options.names) == 1:
             upstream = world.options.names
         message = self.ledger.new(upstream, address.exchange, address.key, header, body, mandatory=mandatory)
+        message.channel = state.number
+        client.published.append(message)
         message.unattached = upstream not in attached
         if state.confirms:
             state.published += 1

@@ -230,10 +230,9 @@ class Surroundings:
 
     def _open_links(self, action: actions.OpenLinks) -> None:
         self._given_up = False
-        for upstream in self.session.settings.upstreams:
+        for name, request in action.requests.items():
             if self._given_up:
                 return
-            name = upstream.name
             broker = self.world.brokers[name]
             if name in self.world.down:
                 self.attempts[name] = None
@@ -241,7 +240,7 @@ class Surroundings:
                 continue
             end = self.attempts[name] = LinkEnd(self.world, self.who, name, broker, self)
             self.every_end.append(end)
-            end.log_in(action.request)
+            end.log_in(request)
 
     def _down(self, name: str) -> None:
         if name in self.attempts and self.attempts[name] is None:

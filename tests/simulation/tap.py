@@ -69,7 +69,7 @@ class TapChannel:
         #: Whether the client has misbehaved: refusals say nothing about trabbits.
         self.mistaken = False
 
-    def take(self, key: Key, redelivered: bool) -> Delivery | None:
+    def take(self, key: Key, redelivered: bool, *, ordered: bool) -> Delivery | None:
         """The delivery that the client has got, if the link had such a one."""
         found = self.pending.get(key)
         if not found:
@@ -81,10 +81,18 @@ class TapChannel:
                     del self.pending[key]
                 delivery.reached = True
                 before = self.reached.get(delivery.consumer, 0)
-                demand(before < delivery.tag, "order", f"m{key[1]} reaches the client behind what came later")
+                demand(
+                    before < delivery.tag or not ordered,
+                    "order",
+                    f"m{key[1]} reaches the client behind what came later",
+                )
                 self.reached[delivery.consumer] = delivery.tag
                 return delivery
         return None
+
+    def stale(self, key: Key) -> bool:
+        """Whether the next delivery like this may never reach the client."""
+        return key in self.pending and self.pending[key][0].stale > 0
 
     def forget_stale(self, recover: int) -> None:
         """The client was told that so many recovers are done: what comes now is newer."""
@@ -105,6 +113,10 @@ class Tap:
         self.ledger = ledger
         self.channels: dict[int, TapChannel] = {}
         self.own_channel = 0
+        #: The channel of copies, 0 for none.
+        self.mirror_channel = 0
+        self._copies = Contents(f"t->u {name}, copies")
+        self._last_copy: dict[int, int] = {}
         #: How many messages were published and delivered on it.
         self.published = self.delivered = 0
         #: Whether the link is neither lost nor being closed.
@@ -117,6 +129,9 @@ class Tap:
     def up(self, frame: bytes) -> None:
         channel = frame[1] << 8 | frame[2]
         if channel in (0, self.own_channel):
+            return
+        if channel == self.mirror_channel:
+            self._copied(frame)
             return
         if frame[0] == 1 and frame[7:11] == b"\x00\x14\x00\x0a":
             self.channels[channel] = TapChannel(self, channel)
@@ -153,6 +168,22 @@ class Tap:
         if state.confirming is not None:
             state.published += 1
             state.confirming[state.published] = message
+
+    def _copied(self, frame: bytes) -> None:
+        whole = self._copies.take(frame)
+        if whole is None or whole.kind != PUBLISH:
+            return
+        message = self.ledger.of(whole.header, f"copied to {self.name}")
+        where = f"m{message.number}, a copy for {self.name}"
+        demand(message.upstream != self.name, "copies", f"{where}, is there already")
+        demand(self.name not in message.copied, "copies", f"{where}, is sent twice")
+        demand(whole.body == message.body and whole.header == message.header, "copies", f"{where}, was changed")
+        demand(not whole.frame[-2] & 1, "copies", f"{where}, is mandatory")
+        last = self._last_copy.get(message.channel, 0)
+        if message.transaction is None:
+            demand(last < message.number, "copies", f"{where}, comes behind m{last}")
+            self._last_copy[message.channel] = message.number
+        message.copied.append(self.name)
 
     def _settled(self, state: TapChannel, index: int, frame: bytes) -> None:
         tag, flags = tag_at(frame), frame[19]
@@ -210,7 +241,7 @@ class Tap:
 
     def down(self, frame: bytes) -> None:
         channel = frame[1] << 8 | frame[2]
-        if channel in (0, self.own_channel):
+        if channel in (0, self.own_channel, self.mirror_channel):
             return
         state = self.channels.get(channel)
         demand(state is not None, "model", f"{self.name} sent a method on channel {channel} that is not open")

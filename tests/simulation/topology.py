@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zope.interface import implementer
 
 from tests.simulation.ledger import ReportingQueue
-from trabbits.interfaces import IMessageRoutingStrategy, IRoutingStrategy
+from trabbits.interfaces import Decision, IMessageRoutingStrategy, IMirroringStrategy, IRoutingStrategy, Mirrored
 from trabbits.testing.broker.exchanges import TYPES, Binding
 from trabbits.testing.broker.tables import Table, Value
 
@@ -78,7 +78,7 @@ class ByKey:
 
     by_headers = False
 
-    def route(self, exchange: str, routing_key: str) -> str | None:
+    def route(self, exchange: str, routing_key: str) -> Decision:
         name = routing_key.partition(".")[0]
         return name if len(name) == 1 else None
 
@@ -89,12 +89,38 @@ class ByHeader:
 
     by_headers = True
 
-    def route(self, exchange: str, routing_key: str) -> str | None:
+    def route(self, exchange: str, routing_key: str) -> Decision:
         return None
 
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> str | None:
+    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Decision:
         to = headers.get("to")
         return to if isinstance(to, str) else None
+
+
+@implementer(IMirroringStrategy)
+class MirroredByKey(ByKey):
+    """The same, and all other upstreams get copies."""
+
+    def __init__(self, names: str) -> None:
+        self._names = tuple(names)
+
+    def route(self, exchange: str, routing_key: str) -> Decision:
+        name = super().route(exchange, routing_key)
+        assert not isinstance(name, Mirrored)
+        return Mirrored(name, self._names)
+
+
+@implementer(IMirroringStrategy)
+class MirroredByHeader(ByHeader):
+    """The same, and all other upstreams get copies."""
+
+    def __init__(self, names: str) -> None:
+        self._names = tuple(names)
+
+    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Decision:
+        name = super().route_message(exchange, routing_key, headers)
+        assert not isinstance(name, Mirrored)
+        return Mirrored(name, self._names)
 
 
 class Address:
