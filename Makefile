@@ -46,7 +46,7 @@ format: $(DEV_READY) ## put the code into its usual form
 
 coverage: $(DEV_READY) ## their own tests must reach 95 % of the branches of wire/ and session/
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -q tests/wire tests/session $(ARGS)
+	$(BIN)/python -m coverage run -m pytest -q tests/wire tests/session tests/simulation/test_simulation.py $(ARGS)
 	$(BIN)/python -m coverage report
 	$(BIN)/python scripts/coverage_gate.py --branches 95 trabbits/wire trabbits/session
 

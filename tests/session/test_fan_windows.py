@@ -1,7 +1,7 @@
 """Prefetch windows of a fan session: the client never holds more unacknowledged than it asked for.
 
 Covered: windows of consumers and of the channel, held deliveries in order and in pieces, changes, pausing of links.
-Not covered here: random schedules (test_model.py).
+Not covered here: random schedules (tests/simulation).
 """
 
 from __future__ import annotations

@@ -82,11 +82,15 @@ def _many(seeds: range, jobs: int) -> int:
 
 def _outcomes(seeds: range, jobs: int) -> Iterator[Outcome]:
     if jobs <= 1:
-        yield from map(simulate, seeds)
+        yield from map(_bounded, seeds)
         return
     # Ctrl-C is the parent's to deal with.
     with multiprocessing.Pool(jobs, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        yield from pool.imap_unordered(simulate, seeds, BLOCK)
+        yield from pool.imap_unordered(_bounded, seeds, BLOCK)
+
+
+def _bounded(seed: int) -> Outcome:
+    return simulate(seed, bounded=True)
 
 
 def _summary(done: int, seconds: float, failures: list[Outcome], counts: Counter[str], runs: Counter[str]) -> None:

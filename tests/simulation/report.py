@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 
 from attrs import field, frozen
@@ -35,12 +35,15 @@ class Outcome:
     trace: tuple[str, ...] = field(repr=False)
 
 
-def simulate(seed: int, steps: int | None = None, *, last: int | None = SHOWN) -> Outcome:
-    """Run one seed; `last` is how many events of the trace are kept in case of a failure, None for all."""
+def simulate(seed: int, steps: int | None = None, *, last: int | None = SHOWN, bounded: bool = False) -> Outcome:
+    """Run one seed; `last` is how many events of the trace are kept in case of a failure, None for all.
+
+    `bounded`: one that takes too long fails.  It takes the process's alarm, which pytest needs for itself.
+    """
     world = World(seed, steps)
     failure, error = "", ""
     try:
-        with _bounded():
+        with _bounded() if bounded else nullcontext():
             world.run()
     except Broken as broken:
         failure = str(broken)
