@@ -6,6 +6,7 @@ Lives here: the command line, processes, progress and summary.  Must not know: w
 from __future__ import annotations
 
 import argparse
+import gc
 import multiprocessing
 import os
 import signal
@@ -18,6 +19,8 @@ from tests.simulation.report import Outcome, report, shrunk, simulate
 
 #: Seeds that a process takes at once.
 BLOCK = 20
+#: Seeds between collections of garbage.
+COLLECTED = 40
 #: Failures that are reported in full, and after how many it ends.
 REPORTED = 5
 FAILURES_MAX = 50
@@ -90,6 +93,10 @@ def _outcomes(seeds: range, jobs: int) -> Iterator[Outcome]:
 
 
 def _bounded(seed: int) -> Outcome:
+    # Everything of a seed is one knot of references: untying them now and then is enough, and a fifth faster.
+    gc.disable()
+    if not seed % COLLECTED:
+        gc.collect()
     return simulate(seed, bounded=True)
 
 

@@ -28,7 +28,7 @@ from tests.simulation.codec import (
     Whole,
     call,
     decoded,
-    on,
+    start_ok,
 )
 from tests.simulation.failure import demand
 from tests.simulation.ledger import Message
@@ -171,7 +171,7 @@ class Client:
                 "consumer_cancel_notify": True,
                 "authentication_failure_close": True,
             }
-            self.pipe.write(on(0, Connection.StartOk({"capabilities": capabilities}, "PLAIN", response, "en_US")))
+            self.pipe.write(start_ok({"capabilities": capabilities}, response, "en_US"))
         elif isinstance(method, Connection.Tune):
             self._tuned(method)
         elif isinstance(method, Connection.OpenOk):

@@ -151,6 +151,20 @@ def on(channel: int, method: base.Frame) -> bytes:
     return frame.marshal(method, channel)
 
 
+_tabled: dict[str, bytes] = {}
+
+
+def start_ok(properties: Any, response: str, locale: str) -> bytes:
+    """connection.start-ok with PLAIN; remembered, for every simulation begins with the same few of them."""
+    key = repr((properties, response, locale))
+    octets = _tabled.get(key)
+    if octets is None:
+        if len(_tabled) > 1000:
+            _tabled.clear()
+        octets = _tabled[key] = on(0, Connection.StartOk(properties, "PLAIN", response, locale))
+    return octets
+
+
 def short(text: str) -> bytes:
     octets = text.encode()
     return bytes((len(octets),)) + octets

@@ -19,7 +19,7 @@ from tests.simulation.codec import (
     Frames,
     call,
     decoded,
-    on,
+    start_ok,
 )
 from tests.simulation.pipe import Pipe
 from tests.simulation.tap import Tap
@@ -208,7 +208,7 @@ class LinkEnd:
         self._properties = start.server_properties
         self.stage = Stage.TUNE
         response = f"\0{login.username}\0{login.password}"
-        self.up.write(on(0, Connection.StartOk(login.client_properties, "PLAIN", response, login.locale)))
+        self.up.write(start_ok(login.client_properties, response, login.locale))
 
     # What comes
 

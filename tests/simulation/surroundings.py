@@ -105,6 +105,8 @@ class Surroundings:
                 self.methods[frame[7:11]] += 1
         self.session.client_received(octets)
         self.flush()
+        pending, most = self.session.client_scanner.pending, 65536 + self.world.options.frame_max
+        demand(pending <= most, "bounds", f"{pending} octets of the client wait to be read")
 
     def _client_hung_up(self) -> None:
         self.client_lost("closed")

@@ -181,7 +181,7 @@ class World:
             self._soon.popleft()()
             self._collect()
             return True
-        ready = [pipe for pipe in self.pipes if pipe.ready]
+        ready = [pipe for pipe in self.pipes if (pipe.octets or pipe.closed) and pipe.ready]
         if not ready:
             if not self._soon:
                 return False
