@@ -296,6 +296,25 @@ def test_a_link_of_which_something_is_awaited_is_not_paused(one: Playbook) -> No
 
 
 @pytest.mark.usefixtures("small")
+def test_a_full_link_is_not_paused(one: Playbook) -> None:
+    """The client is not read because of it, so what would end the pause cannot come; and its node may wait for us."""
+    a, b = one.links["a"], one.links["b"]
+    one.link("a", message(1))
+    one.skip()
+    one.link("b", message(1, bytes(400)))
+    one.expect_actions("PauseLink a", "PauseLink b")
+    one.do(lambda: one.session.link_full(b))
+    one.expect_actions("ResumeLink b")
+    one.link("b", message(2, bytes(400)))
+    one.expect_nothing()
+    one.do(lambda: one.session.link_full(a))
+    one.expect_actions("ResumeLink a")
+    one.do(lambda: one.session.link_drained(b))
+    one.link("b", message(3, bytes(400)))
+    one.expect_actions("PauseLink b")
+
+
+@pytest.mark.usefixtures("small")
 def test_a_link_that_owes_confirms_is_not_paused(one: Playbook) -> None:
     asked(one, Confirm.Select())
     answered(one, Confirm.SelectOk())

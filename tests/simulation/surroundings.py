@@ -358,8 +358,10 @@ class Surroundings:
         self.world.ledger.count("link full")
         if link not in self._drained:
             self._pause_client(link)
+        self.session.link_full(link)
 
     def drained(self, end: LinkEnd) -> None:
+        self.session.link_drained(self._links[end])
         self._resume_client(self._links[end])
 
     def _pause_client(self, reason: object) -> None:

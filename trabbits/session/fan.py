@@ -365,12 +365,19 @@ class FanRelay:
         # While links are paused or frames wait, every event may be the one that ends it.
         self.session.settle_due = bool(self._paused or self._contended)
 
+    def link_full(self, link: Link) -> None:
+        if link in self._paused:
+            self._paused.discard(link)
+            self.act(ResumeLink(link))
+
     def _may_pause(self, link: Link) -> bool:
         """Not while something is awaited from the link, nor in the middle of a message others wait for.
 
+        Nor while it is full: the client is not read then, and its acknowledgements are what held deliveries wait for.
+        A node that is not read from may stop reading itself.
         What is awaited may be what the client needs before it settles anything; so nothing can lock up.
         """
-        if self.session.awaits_secret(link) or self.session.probing.awaits(link):
+        if link.full or self.session.awaits_secret(link) or self.session.probing.awaits(link):
             return False
         return not any(
             state.requests.awaits(link)
