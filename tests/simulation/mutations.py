@@ -227,10 +227,12 @@ MUTATIONS: Final[tuple[Callable[[Patch], None], ...]] = (
 
 #: Where to begin looking for those that are rare.
 FOUND_FROM: Final[dict[str, int]] = {
-    "held_deliveries_are_not_given_back": 380,
-    "a_rollback_is_forgotten": 320,
-    "unblocked_is_swallowed": 70,
-    "multiple_covers_what_is_held": 55,
+    "multiple_covers_what_is_held": 300,
+    "held_deliveries_are_not_given_back": 520,
+    "a_rollback_is_forgotten": 355,
+    "unblocked_is_swallowed": 75,
+    "auto_delete_queues_stay": 55,
+    "paused_links_stay_paused": 70,
 }
 
 

@@ -61,6 +61,11 @@ class Program:
         if state.closing:
             return
         step = self.random.choices(self._steps, self._weights)[0]
+        if state.transaction is None and step in (Program._commit, Program._roll_back):
+            step = Program._settle
+        elif state.settled and self.random.random() < 0.3:
+            # What is rare enough as it is: a transaction with acknowledgements.
+            step = self.random.choice((Program._commit, Program._roll_back))
         self.ledger.count(step.__name__.strip("_"))
         step(self, client, state)
 
@@ -158,6 +163,8 @@ class Program:
         if state.transaction is None:
             return
         state.transaction = Transaction()
+        if state.settled:
+            self.ledger.count("settlements rolled back")
         state.roll_back()
         client.ask(state, call(state.number, Tx.Rollback), (Tx.RollbackOk,))
 
@@ -230,7 +237,9 @@ class Program:
         running = [each for each in state.consumers.values() if not each.cancelling]
         if not running:
             return
-        consumer = self.random.choice(running)
+        # Rather one whose window is full: something may be held for it.
+        full = [each for each in running if each.limit and each.unacked >= each.limit]
+        consumer = self.random.choice(full or running)
         consumer.cancelling = True
         tag = consumer.tag
         if self.random.random() < 0.25:
@@ -423,9 +432,9 @@ class Program:
 #: What is done, and how often, relatively.
 STEPS: list[tuple[Step, float]] = [
     (Program._publish, 30),
-    (Program._settle, 30),
-    (Program._commit, 3),
-    (Program._roll_back, 1.5),
+    (Program._settle, 26),
+    (Program._commit, 6),
+    (Program._roll_back, 6),
     (Program._consume, 12),
     (Program._cancel, 4),
     (Program._get, 6),
