@@ -10,16 +10,14 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.codec import Channel, Contents, Queue, call
+from tests.simulation.codec import Contents
 from tests.simulation.failure import Broken, demand
 from tests.simulation.link_end import LinkEnd, Stage
+from tests.simulation.own_requests import OwnRequests
 from tests.simulation.pipe import Pipe, nothing
 from trabbits.log_ids import LogId
 from trabbits.session import actions
-from trabbits.session.actions import Deletion
-from trabbits.session.clean_up import CLEAN_UP_TIMEOUT
 from trabbits.session.link import Link
-from trabbits.session.probing import PROBE_TIMEOUT
 from trabbits.session.session import Session
 
 if TYPE_CHECKING:
@@ -27,8 +25,6 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
     from trabbits.session.settings import SessionSettings
 
-SECRET_TIMEOUT = 10.0
-COUNT_TIMEOUT = 1.0
 _STALLED, _CLIENT_FULL, _ASKED = "stalled", "client full", "asked"
 
 
@@ -76,6 +72,7 @@ class Surroundings:
         self.methods: Counter[bytes] = Counter()
         #: What may have gone wrong without trabbits being to blame: the ids of log entries that are no surprise.
         self.excused: set[LogId] = set()
+        self._requests = OwnRequests(self)
         self._acts: dict[type[actions.Action], Callable[[Any], None]] = {
             actions.OpenLinks: self._open_links,
             actions.OpenVirtualHost: self._open_virtual_host,
@@ -88,10 +85,10 @@ class Surroundings:
             actions.PauseLink: lambda action: self._pause_link(action.link, _ASKED),
             actions.ResumeLink: lambda action: self._resume_link(action.link, _ASKED),
             actions.DrainLink: self._drain_link,
-            actions.CountMessages: self._count_messages,
-            actions.ProbeQueue: self._probe_queue,
-            actions.DeleteQueue: self._delete_queue,
-            actions.UpdateSecret: self._update_secret,
+            actions.CountMessages: self._requests.count_messages,
+            actions.ProbeQueue: self._requests.probe_queue,
+            actions.DeleteQueue: self._requests.delete_queue,
+            actions.UpdateSecret: self._requests.update_secret,
         }
         self.session.client_connected()
         self.flush()
@@ -315,13 +312,13 @@ class Surroundings:
         link = self._links[end]
         self.on_trouble()
         self.session.link_lost(link, reason)
-        self._forget(link)
+        self.forget(link)
         self.flush()
 
     def closed(self, end: LinkEnd, close: Any) -> None:
         link = self._links[end]
         self.session.link_closed(link, close.reply_code, close.reply_text, close.class_id, close.method_id)
-        self._forget(link)
+        self.forget(link)
         self.flush()
 
     def blocked(self, end: LinkEnd, reason: str | None) -> None:
@@ -341,11 +338,12 @@ class Surroundings:
         end.close(self.session.settings.connection_close_timeout, lambda: self._link_gone(link))
 
     def _link_gone(self, link: Link) -> None:
-        if self._forget(link):
+        if self.forget(link):
             self.session.link_gone(link)
             self.flush()
 
-    def _forget(self, link: Link) -> bool:
+    def forget(self, link: Link) -> bool:
+        """Nothing is written to the link any more; whether it was known."""
         known = self.ends.pop(link, None) is not None
         self._drained.discard(link)
         self._resume_client(link)
@@ -421,82 +419,6 @@ class Surroundings:
         self.world.ledger.count(f"timer {name}")
         self.session.timer_fired(name)
         self.flush()
-
-    # Requests of trabbits' own
-
-    def _declared_passively(self, end: LinkEnd, queue: str, timeout: float, done: Callable[[Any], None]) -> None:
-        end.request(call(0, Queue.Declare, 0, queue, True, False, False, False, False), timeout, done)
-
-    def _count_messages(self, action: actions.CountMessages) -> None:
-        def counted(reply: Any) -> None:
-            self.world.ledger.count("CountMessages")
-            count = (reply.message_count or 0) if isinstance(reply, Queue.DeclareOk) else 0
-            self.session.messages_counted(action.token, count)
-            self.flush()
-
-        self._declared_passively(self.ends[action.link], action.queue, COUNT_TIMEOUT, counted)
-
-    def _probe_queue(self, action: actions.ProbeQueue) -> None:
-        end = self.ends.get(action.link)
-        if end is None:
-            return
-
-        def probed(reply: Any) -> None:
-            exists = isinstance(reply, Queue.DeclareOk)
-            failure = reply if isinstance(reply, str) else ""
-            self.world.ledger.count(f"ProbeQueue {exists}{' failed' if failure else ''}")
-            self.session.queue_probed(action.token, exists, failure)
-            self.flush()
-
-        self._declared_passively(end, action.queue, PROBE_TIMEOUT, probed)
-
-    def _delete_queue(self, action: actions.DeleteQueue) -> None:
-        end = self.ends.get(action.link)
-        if end is None:
-            return
-
-        def outcome(what: Deletion, text: str = "") -> None:
-            self.world.ledger.count(f"DeleteQueue {what.value}")
-            self.session.queue_deleted(action.link, what, text)
-            self.flush()
-
-        def failed(reply: Any) -> None:
-            if isinstance(reply, Channel.Close) and reply.reply_code == 404:
-                outcome(Deletion.MISSING)
-            else:
-                outcome(Deletion.FAILED, str(getattr(reply, "reply_text", reply)))
-
-        def counted(reply: Any) -> None:
-            if not isinstance(reply, Queue.DeclareOk):
-                failed(reply)
-            elif reply.consumer_count:
-                outcome(Deletion.IN_USE, f"{reply.consumer_count} consumers of other connections")
-            else:
-                octets = call(0, Queue.Delete, 0, action.queue, False, False, False)
-                end.request(octets, CLEAN_UP_TIMEOUT, deleted)
-
-        def deleted(reply: Any) -> None:
-            if isinstance(reply, Queue.DeleteOk):
-                outcome(Deletion.DELETED)
-            else:
-                failed(reply)
-
-        self._declared_passively(end, action.queue, CLEAN_UP_TIMEOUT, counted)
-
-    def _update_secret(self, action: actions.UpdateSecret) -> None:
-        link = action.link
-        end = self.ends[link]
-
-        def updated(reply: Any) -> None:
-            if not isinstance(reply, str):
-                self.session.secret_updated(link)
-            elif link.open:
-                self.session.link_lost(link, f"connection.update-secret failed: {reply}")
-                end.abort()
-                self._forget(link)
-            self.flush()
-
-        end.update_secret(action.secret, action.reason, SECRET_TIMEOUT, updated)
 
     # What is left of it
 

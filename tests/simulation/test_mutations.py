@@ -1,7 +1,7 @@
 """The simulation finds mistakes: each of these, made on purpose, breaks something within some seeds.
 
-`python -m tests.simulation.mutations` says which seeds find which; where those are is noted in `FOUND_FROM`, and changes
-with what the simulation draws from a seed.
+`python -m tests.simulation.mutations` says which seeds find which.  Where to look for the rare ones is noted in
+`FOUND_FROM`, and changes with what the simulation draws from a seed.
 """
 
 from __future__ import annotations
