@@ -213,6 +213,8 @@ class Tap:
                 else:
                     state.pending.pop(key, None)
                 self.ledger.count("held delivery given back")
+                if state.transaction is not None:
+                    state.transaction[each] = delivery
                 continue
             text = f"{wanted} of m{number} (tag {each}) to {self.name}, but the client wants: {delivery.intent}"
             demand(wanted in delivery.wished, "settling", text)
@@ -288,10 +290,12 @@ class Tap:
         demand(tag == state.last_tag + 1, "model", f"{self.name} sent tag {tag} behind {state.last_tag}")
         state.last_tag = tag
         message = self.ledger.of(whole.header, f"delivered by {self.name}")
+        delivery = Delivery(state, tag, message, consumer, content, no_ack=no_ack)
         if state.given_back:
             state.given_back = False
+            if state.transaction is not None:
+                state.transaction[tag] = delivery
             return
-        delivery = Delivery(state, tag, message, consumer, content, no_ack=no_ack)
         if not no_ack:
             state.unsettled[tag] = delivery
         state.pending.setdefault((consumer, message.number), []).append(delivery)

@@ -287,5 +287,11 @@ class FanRequests:
             state.deliveries.restore(state.tx.settled)
             if self._relay.session.mirroring is not None:
                 self._relay.session.mirroring.forget(state.tx.copies)
+            given_back = state.tx.given_back
             state.tx = Transaction()
+            self._all(state, amqp.TX_ROLLBACK, frame)
+            # What we gave back is rolled back, too, and nobody else would do it again.
+            for link, tag in given_back:
+                self._relay.give_back(state, link, tag)
+            return
         self._all(state, amqp.TX_ROLLBACK, frame)
