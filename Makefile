@@ -11,7 +11,14 @@ PORT ?= 6672
 RUN_READY := $(VENV)/.ready-run
 DEV_READY := $(VENV)/.ready-dev
 
-.PHONY: help run test lint format coverage docs pictures wheel plugins news bench clean
+# make simulate N=100000, or one seed again: make simulate SEED=17 [STEPS=60] [TRACE=all]
+N ?= 20000
+FIRST ?= 0
+SEED ?=
+STEPS ?=
+TRACE ?= 60
+
+.PHONY: help run test simulate lint format coverage docs pictures wheel plugins news bench clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -29,13 +36,16 @@ lint: $(DEV_READY) ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+simulate: $(DEV_READY) ## run N=20000 random simulations of sessions and brokers, or one alone (SEED=...)
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED) --trace $(TRACE) $(if $(STEPS),--steps $(STEPS)),-n $(N) --first $(FIRST)) $(ARGS)
+
 format: $(DEV_READY) ## put the code into its usual form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 coverage: $(DEV_READY) ## their own tests must reach 95 % of the branches of wire/ and session/
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -q tests/wire tests/session $(ARGS)
+	$(BIN)/python -m coverage run -m pytest -q tests/wire tests/session tests/simulation/test_simulation.py $(ARGS)
 	$(BIN)/python -m coverage report
 	$(BIN)/python scripts/coverage_gate.py --branches 95 trabbits/wire trabbits/session
 

@@ -344,3 +344,26 @@ def test_a_message_under_way_when_recovering(opened: Opening) -> None:
     play.link("b", on(1, Basic.RecoverOk()))
     play.link("a", frames[2], on(1, Basic.RecoverOk()))
     play.expect_client(frames[2], on(1, Basic.RecoverOk()))
+
+
+def test_what_was_given_back_is_given_back_again_after_a_rollback(opened: Opening) -> None:
+    """A held delivery of a cancelled consumer: the rollback undoes that, too, and the client knows nothing of it."""
+    play = opened("a", "b")
+    transact(play)
+    prefetch(play, 1)
+    consume(play)
+    play.link("a", deliver(1, "c", 1, b"one"))
+    play.skip_client()
+    play.link("b", deliver(1, "c", 1, b"two"))
+    play.client(on(1, Basic.Cancel("c")))
+    play.expect_link("a", on(1, Basic.Cancel("c")))
+    play.expect_link("b", reject(1), on(1, Basic.Cancel("c")))
+    answered(play, Basic.CancelOk("c"))
+    for _ in range(2):
+        play.client(on(1, Tx.Rollback()))
+        play.expect_link("a", on(1, Tx.Rollback()))
+        play.expect_link("b", on(1, Tx.Rollback()), reject(1))
+        answered(play, Tx.RollbackOk())
+    asked(play, Tx.Commit())
+    answered(play, Tx.CommitOk())
+    asked(play, Tx.Rollback())

@@ -1,7 +1,7 @@
 """Prefetch windows of a fan session: the client never holds more unacknowledged than it asked for.
 
 Covered: windows of consumers and of the channel, held deliveries in order and in pieces, changes, pausing of links.
-Not covered here: random schedules (test_model.py).
+Not covered here: random schedules (tests/simulation).
 """
 
 from __future__ import annotations
@@ -167,6 +167,20 @@ def test_the_window_of_the_channel_may_change(opened: Opening) -> None:
     play.expect_client(message(5, b"five"), message(6, b"six"))
 
 
+def test_a_prefetch_for_consumers_lifts_that_of_the_channel(opened: Opening) -> None:
+    """As in RabbitMQ: else a client would wait for deliveries that its broker has sent."""
+    play = opened("a", "b")
+    prefetch(play, 1, whole_channel=True)
+    consume(play)
+    play.link("a", message(1))
+    play.expect_client(message(1))
+    play.link("b", message(1, b"two"))
+    play.expect_nothing()
+    asked(play, Basic.Qos(prefetch_count=3))
+    play.expect_client(message(2, b"two"))
+    answered(play, Basic.QosOk())
+
+
 def test_both_windows_hold(opened: Opening) -> None:
     play = opened("a", "b")
     prefetch(play, 2)
@@ -279,6 +293,25 @@ def test_a_link_of_which_something_is_awaited_is_not_paused(one: Playbook) -> No
     one.client(on(1, Queue.Purge(queue="q")))
     one.expect_links(on(1, Queue.Purge(queue="q")))
     one.expect_actions("ResumeLink a", "ResumeLink b")
+
+
+@pytest.mark.usefixtures("small")
+def test_a_full_link_is_not_paused(one: Playbook) -> None:
+    """The client is not read because of it, so what would end the pause cannot come; and its node may wait for us."""
+    a, b = one.links["a"], one.links["b"]
+    one.link("a", message(1))
+    one.skip()
+    one.link("b", message(1, bytes(400)))
+    one.expect_actions("PauseLink a", "PauseLink b")
+    one.do(lambda: one.session.link_full(b))
+    one.expect_actions("ResumeLink b")
+    one.link("b", message(2, bytes(400)))
+    one.expect_nothing()
+    one.do(lambda: one.session.link_full(a))
+    one.expect_actions("ResumeLink a")
+    one.do(lambda: one.session.link_drained(b))
+    one.link("b", message(3, bytes(400)))
+    one.expect_actions("PauseLink b")
 
 
 @pytest.mark.usefixtures("small")

@@ -3,7 +3,7 @@
 Covered: names on each link, deliveries that are held or wait for their turn, confirms and returns, what trabbits asks
 for itself, names that cannot be.
 Not covered: which field of a method is meant (tests/wire), what a renamer is asked (test_renaming.py), random schedules
-(test_model.py).
+(tests/simulation).
 """
 
 from __future__ import annotations

@@ -301,9 +301,12 @@ class SessionRunner:
         """A node does not take octets as fast as the client sends them."""
         if link not in self._drained:
             self._pause_client(link)
+        # While octets are being written; the flush that does it carries out what this asks for.
+        self.session.link_full(link)
 
     def link_drained(self, link: Link) -> None:
         """A node took everything."""
+        self.session.link_drained(link)
         self._resume_client(link)
 
     def _pause_client(self, reason: object) -> None:

@@ -315,7 +315,7 @@ class FanRelay:
     def hold(self, state: FanChannel, link: Link, consumer: Consumer, tag: int, tag_offset: int) -> Destination:
         """Keep a delivery back; returns where its octets go."""
         if consumer.cancelling and not consumer.no_ack:
-            self.to_link(state, link, reject_frame(state.number, tag, True))
+            self.give_back(state, link, tag)
             return DISCARD
         held = Held(link, tag, tag_offset)
         consumer.held.append(held)
@@ -323,13 +323,19 @@ class FanRelay:
         self.session.settle_due = True
         return held.octets
 
+    def give_back(self, state: FanChannel, link: Link, tag: int) -> None:
+        """Have a delivery requeued that the client never got."""
+        if state.tx is not None:
+            state.tx.given_back.append((link, tag))
+        self.to_link(state, link, reject_frame(state.number, tag, True))
+
     def requeue(self, state: FanChannel, consumer: Consumer) -> None:
         """Give held deliveries back to where they came from: the consumer is going."""
         if consumer.no_ack:
             # Nobody takes these back; they reach the client between consume-ok and cancel-ok, as without us.
             return
         for held in consumer.held:
-            self.to_link(state, held.link, reject_frame(state.number, held.tag, True))
+            self.give_back(state, held.link, held.tag)
         self.forget_held(consumer)
 
     def forget_held(self, consumer: Consumer) -> None:
@@ -365,12 +371,19 @@ class FanRelay:
         # While links are paused or frames wait, every event may be the one that ends it.
         self.session.settle_due = bool(self._paused or self._contended)
 
+    def link_full(self, link: Link) -> None:
+        if link in self._paused:
+            self._paused.discard(link)
+            self.act(ResumeLink(link))
+
     def _may_pause(self, link: Link) -> bool:
         """Not while something is awaited from the link, nor in the middle of a message others wait for.
 
+        Nor while it is full: the client is not read then, and its acknowledgements are what held deliveries wait for.
+        A node that is not read from may stop reading itself.
         What is awaited may be what the client needs before it settles anything; so nothing can lock up.
         """
-        if self.session.awaits_secret(link) or self.session.probing.awaits(link):
+        if link.full or self.session.awaits_secret(link) or self.session.probing.awaits(link):
             return False
         return not any(
             state.requests.awaits(link)

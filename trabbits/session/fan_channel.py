@@ -43,9 +43,11 @@ class LinkChannel:
 class Transaction:
     """What took part since the last commit or rollback (AMQP 0-9-1 section 1.9)."""
 
-    __slots__ = ("copies", "links", "settled")
+    __slots__ = ("copies", "given_back", "links", "settled")
 
     def __init__(self) -> None:
+        #: Deliveries that we gave back, which a rollback undoes as well: link, the link's tag.
+        self.given_back: list[tuple[Link, int]] = []
         self.links: set[Link] = set()
         #: Copies of what was published; they take no part.
         self.copies: list[Copy] = []

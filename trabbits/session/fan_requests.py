@@ -208,7 +208,8 @@ class FanRequests:
         if method.global_:
             state.limit = method.prefetch_count
         else:
-            state.prefetch = method.prefetch_count
+            # RabbitMQ lifts the limit of the channel with that (rabbit_channel, "unlimit_prefetch").
+            state.prefetch, state.limit = method.prefetch_count, 0
         self._all(state, amqp.BASIC_QOS, frame)
         self._relay.release(state)
 
@@ -286,5 +287,11 @@ class FanRequests:
             state.deliveries.restore(state.tx.settled)
             if self._relay.session.mirroring is not None:
                 self._relay.session.mirroring.forget(state.tx.copies)
+            given_back = state.tx.given_back
             state.tx = Transaction()
+            self._all(state, amqp.TX_ROLLBACK, frame)
+            # What we gave back is rolled back, too, and nobody else would do it again.
+            for link, tag in given_back:
+                self._relay.give_back(state, link, tag)
+            return
         self._all(state, amqp.TX_ROLLBACK, frame)

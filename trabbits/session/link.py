@@ -25,6 +25,7 @@ class Link:
         "blocked",
         "control",
         "frame_max",
+        "full",
         "index",
         "mirror_channel",
         "name",
@@ -66,6 +67,8 @@ class Link:
         #: Not at an upstream that allows so few channels that the client would be left without any.
         self.mirror_channel = own_channel - 1 if mirrors and own_channel > 2 else 0
         self.open = True
+        #: Kept by the surroundings: whether the node does not take what it is sent, so that the client is not read.
+        self.full = False
         #: Why the node takes no publishes (connection.blocked), empty while it does.
         self.blocked = ""
         self.observation = observation

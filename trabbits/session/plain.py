@@ -203,6 +203,9 @@ class PlainRelay:
     def messages_counted(self, token: int, count: int) -> None:
         """Never asked for here."""
 
+    def link_full(self, link: Link) -> None:
+        """Nothing is held back here that could be the reason."""
+
     def settle(self) -> None:
         """A declare that waited is taken up."""
         self._session.client_scanner.resume()

@@ -50,6 +50,9 @@ class Relay(Protocol):
     def messages_counted(self, token: int, count: int) -> None:
         """The answer to `CountMessages`."""
 
+    def link_full(self, link: Link) -> None:
+        """See `Session.link_full`.  Must not scan: octets are being written."""
+
     def settle(self) -> None:
         """Called after every event while `Session.settle_due`: do what may not be done within a scan."""
 

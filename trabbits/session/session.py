@@ -281,6 +281,19 @@ class Session(Visible):
         """A link asked to close by `CloseLink` is closed, one way or the other."""
         self.ending.link_gone(link)
 
+    def link_full(self, link: Link) -> None:
+        """A node does not take octets as fast as they come; the client is not read until `link_drained`.
+
+        Comes in the middle of writing what waits: it may ask for actions, but emits nothing.
+        """
+        link.full = True
+        if self.phase is Phase.RUNNING and self.relay is not None:
+            self.relay.link_full(link)
+
+    def link_drained(self, link: Link) -> None:
+        """A node took everything."""
+        link.full = False
+
     def link_blocked(self, link: Link, reason: str) -> None:
         """A node sent connection.blocked."""
         self._tell_blocked(blocked.blocked(self.links, link, reason))

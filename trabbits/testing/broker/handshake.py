@@ -94,7 +94,7 @@ class Handshake:
         limits = self._connection.limits
         frame_max, channel_max = fields.number("frame_max"), fields.number("channel_max")
         for received, offered, least in (
-            (frame_max, limits.frame_max, c.FRAME_MIN_SIZE),
+            (frame_max, limits.frame_max, limits.frame_min),
             (channel_max, limits.channel_max, 1),
         ):
             if (received and received < least) or (offered and not 0 < received <= offered):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from trabbits.wire.constants import FRAME_MIN_SIZE
+
 
 @frozen(kw_only=True)
 class Limits:
@@ -15,10 +17,12 @@ class Limits:
     `frame_max`, `channel_max` and `heartbeat` are offered to clients.  `message_size` is the largest body.  Above
     `memory` octets in all queues together the broker raises its alarm: publishers are told (connection.blocked) and not
     read from until there is room again.  `output` bounds what waits for one connection before deliveries to it pause.
-    `handshake` is the time until connection.open, `closing` that until connection.close-ok.
+    `handshake` is the time until connection.open, `closing` that until connection.close-ok.  `frame_min` is the least
+    `frame_max` that clients may ask for, the specification's frame-min-size but in tests.
     """
 
     frame_max: int = 131072
+    frame_min: int = FRAME_MIN_SIZE
     channel_max: int = 2047
     heartbeat: int = 60
     message_size: int = 128 * 1024 * 1024
