@@ -100,6 +100,40 @@ def test_the_host_can_block_and_unblock() -> None:
     assert sorted(names(client.received())) == ["Basic.Ack", "Basic.QosOk", "Connection.Unblocked"]
 
 
+def overflowing(client: Peer) -> None:
+    """A queue full, whose head goes to the queue dead when one more message comes."""
+    arguments = {"x-max-length": 1, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+    client.ask(Q.Declare(queue="dead"), Q.Declare(queue="full", arguments=arguments))
+    client.publish("full", b"1")
+
+
+def test_what_an_alarm_has_held_up_is_brought_to_its_end_when_it_is_over() -> None:
+    broker = Broker(limits=Limits(memory=20 * KIB))
+    client = filled(broker, 0)
+    overflowing(client)
+    held_up, enough = Peer(broker), Peer(broker)
+    client.publish("q", b"x" * 21 * KIB)
+    held_up.publish("full", b"2")
+    enough.publish("q", b"y" * 21 * KIB)
+    client.ask(Q.Purge(queue="q"))
+    assert [entry.message.body for entry in broker.vhost().queues["dead"].ready] == [b"1"]
+    assert broker.memory.high, "what was held up is too much again"
+    client.publish("q", b"waits")
+    assert names(client.received()) == ["Connection.Blocked"]
+
+
+def test_what_the_host_has_held_up_is_brought_to_its_end() -> None:
+    broker = Broker(limits=Limits(memory=20 * KIB))
+    client = filled(broker, 0)
+    overflowing(client)
+    broker.block("maintenance")
+    client.publish("full", b"2")
+    client.publish("q", b"x" * 21 * KIB)
+    broker.unblock()
+    assert [entry.message.body for entry in broker.vhost().queues["dead"].ready] == [b"1"]
+    assert broker.memory.high
+
+
 def test_a_body_that_is_too_large_is_406_and_not_kept() -> None:
     broker = Broker(limits=Limits(message_size=100))
     client = filled(broker, 0)

@@ -22,8 +22,10 @@ class Memory:
         self.alarm = alarm
         self.over = over
 
-    def check(self) -> None:
-        """Notice what has changed."""
-        if (self.used > self.limit) != self.high:
+    def check(self) -> bool:
+        """Notice what has changed; whether something has."""
+        changed = (self.used > self.limit) != self.high
+        if changed:
             self.high = not self.high
             (self.alarm if self.high else self.over)()
+        return changed
