@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pamqp import commands
 
@@ -103,7 +105,7 @@ def test_the_host_can_block_and_unblock() -> None:
 
 def overflowing(client: Peer) -> None:
     """A queue full, whose head goes to the queue dead when one more message comes."""
-    arguments = {"x-max-length": 1, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+    arguments: Any = {"x-max-length": 1, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
     client.ask(Q.Declare(queue="dead"), Q.Declare(queue="full", arguments=arguments))
     client.publish("full", b"1")
 

@@ -15,7 +15,8 @@ class Limits:
     `frame_max`, `channel_max` and `heartbeat` are offered to clients.  `message_size` is the largest body.  Above
     `memory` octets in queues, transactions and answers that wait for their clients, all together, the broker raises its
     alarm: publishers are told (connection.blocked) and not read from until there is room again.  `output` bounds what
-    waits for one connection before deliveries to it pause.  `handshake` is the time until connection.open, `closing` that until connection.close-ok.
+    waits for one connection before deliveries to it pause.  `handshake` is the time until connection.open, `closing`
+    that until connection.close-ok.
     """
 
     frame_max: int = 131072
