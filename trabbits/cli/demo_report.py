@@ -65,7 +65,7 @@ def first_words(demo: DemoService, log: Path, seconds: float) -> Iterator[str]:
         yield _typed(demo.move_command)
     else:
         yield "Change what goes where:"
-        yield _typed(f"${{EDITOR:-vi}} {demo.config}")
+        yield _typed(f"${{EDITOR:-vi}} {shlex.quote(str(demo.config))}")
     hang_up = f"kill -HUP {os.getpid()}"
     yield _typed(f"{manage} config reload", f"or: {hang_up}") if socket else _typed(hang_up)
     yield f"The log is in {log}."
