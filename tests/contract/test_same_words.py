@@ -211,6 +211,14 @@ PROGRAMS: dict[str, Sequence[Step]] = {
         declared(x_max_length=1, x_overflow="reject-publish"),
         publish("q", body=b"1"), publish("q", body=b"2"), GET, GET,
     ],
+    "a full queue that rejects takes back what it gave": [
+        declared(x_max_length=1, x_overflow="reject-publish"), publish("q", body=b"1"), GET,
+        publish("q", body=b"2"), B.Nack(1, False, True), GET, GET, GET,
+    ],
+    "a full queue that drops its head takes back what it gave": [
+        declared(x_max_length=1), publish("q", body=b"1"), GET,
+        publish("q", body=b"2"), B.Nack(1, False, True), GET, GET,
+    ],
     "headers match all": [
         Q_DECLARE, Q.Bind(0, "q", "amq.headers", "", arguments={"a": 1, "b": "x"}),
         publish("", "amq.headers", b"1", carrying({"a": 1, "b": "x"})),

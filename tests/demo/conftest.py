@@ -14,8 +14,8 @@ from tests.demo.process import DemoProcess, Start
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder whose path is short enough for UNIX sockets."""
-    path = Path(tempfile.mkdtemp(prefix="demo-"))
+    """A folder whose path is short enough for UNIX sockets, and which a shell would take for two."""
+    path = Path(tempfile.mkdtemp(prefix="a demo-"))
     yield path
     shutil.rmtree(path, ignore_errors=True)
 

@@ -58,7 +58,7 @@ def test_on_a_terminal_the_picture_is_live(start_demo: Start, folder: Path) -> N
     demo.wait_for(r"orders\.#  *old .*\n")
     assert "\x1b[1mCLIENT" in demo.output
     (config,) = folder.glob("trabbits-demo-*/config.json")
-    move = demo.wait_for(r"sed -i .*json")[0]
+    move = demo.wait_for(r"sed -i .*json\S*")[0]
     subprocess.run(["sh", "-c", re.sub(r"\x1b\[[0-9;]*m", "", move)], check=True)
     assert '"orders.#"' in config.read_text()
     demo.popen.send_signal(signal.SIGHUP)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from click import style, unstyle
@@ -91,3 +93,28 @@ def test_nobody_reads_any_more(size: list[int]) -> None:
         screen.write(["text"])
     screen.write(["more"])
     screen.draw(["more"])
+
+
+UNREAD = """
+import sys
+from trabbits.cli.demo_screen import Screen
+screen = Screen(sys.stdout)
+try:
+    screen.write(["text"])
+except BrokenPipeError:
+    sys.exit(3)
+"""
+
+
+def test_nobody_reads_any_more_and_the_program_ends_without_a_complaint() -> None:
+    """Python would try to write what is left, and exit with 120."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    # Unbuffered, nothing would be left.
+    environment = {**os.environ, "PYTHONUNBUFFERED": ""}
+    command = [sys.executable, "-c", UNREAD]
+    try:
+        done = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, env=environment, check=False, timeout=60)
+    finally:
+        os.close(theirs)
+    assert (done.returncode, done.stderr) == (3, b"")

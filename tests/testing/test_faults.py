@@ -364,9 +364,11 @@ def test_a_gone_client_leaves_nothing_behind() -> None:
     ("wrong", "text"),
     [
         (lambda: from_client(0), "counted from 1, not 0"),
+        (lambda: SlowReading(0), "must be > 0"),
+        (lambda: Delay(to_client=-1), "must be >= 0"),
         (lambda: to_client(method="Basic.Publish"), "no method 'Basic.Publish'"),
     ],
 )
-def test_moments_that_cannot_come(wrong: Callable[[], object], text: str) -> None:
+def test_faults_and_moments_that_cannot_be(wrong: Callable[[], object], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         wrong()

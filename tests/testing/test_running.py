@@ -46,6 +46,26 @@ def test_options_are_the_brokers() -> None:
                 client.consume("q")
 
 
+def test_a_broker_that_does_not_run_says_so_at_once() -> None:
+    with running_broker("old") as broker:
+        pass
+    with pytest.raises(RuntimeError, match="the broker 'old' does not run"):
+        broker.depth("q")
+
+
+def test_a_call_that_is_not_answered_in_time_says_which(embedded_broker: RunningBroker) -> None:
+    go_on = threading.Event()
+    with pytest.raises(TimeoutError, match=r"no answer of the broker 'embedded' within 0\.01 s"):
+        embedded_broker.call(lambda _: go_on.wait(10), timeout=0.01)
+    go_on.set()
+
+    def late(_: object) -> None:
+        raise TimeoutError("its own")
+
+    with pytest.raises(TimeoutError, match="its own"):
+        embedded_broker.call(late)
+
+
 def test_a_test_may_look_inside_and_wait(embedded_broker: RunningBroker) -> None:
     with RecordingClient.connect(embedded_broker.port) as client:
         client.declare("q")

@@ -21,6 +21,7 @@ import click
 
 from trabbits.cli.demo_report import first_words, last_words, progress, report
 from trabbits.cli.demo_screen import Screen
+from trabbits.cli.options import serving_options
 from trabbits.cli.terminal import complain, width
 
 if TYPE_CHECKING:
@@ -57,34 +58,7 @@ def _upstream(context: click.Context, parameter: click.Parameter, values: Sequen
 @click.option(
     "--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Listen on this address; 0.0.0.0 for all."
 )
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=6672,
-    envvar="TRABBITS_PORT",
-    show_default=True,
-    show_envvar=True,
-    help="Listen for AMQP clients here; 0 takes any free port.",
-)
-@click.option(
-    "--metrics-port",
-    type=click.IntRange(0, 65535),
-    default=16692,
-    envvar="TRABBITS_METRICS_PORT",
-    show_default=True,
-    show_envvar=True,
-    help="Serve metrics at /metrics of this port; 0 takes any free port.",
-)
-@click.option("--no-metrics", is_flag=True, help="Serve no metrics.")
-@click.option(
-    "--api-socket",
-    metavar="PATH",
-    default="/tmp/trabbits.sock",
-    envvar="TRABBITS_API_SOCKET",
-    show_default=True,
-    show_envvar=True,
-    help="Serve the admin API on this UNIX socket; '' for none.",
-)
+@serving_options
 @click.option(
     "--upstream",
     "upstreams",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trabbits.cli.options import API_SOCKET
 from trabbits.cli.terminal import Column, clean, table
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 #: Clients of the user's that are shown one by one.
 SHOWN = 10
-_DEFAULT_SOCKET = "/tmp/trabbits.sock"
 _COLUMNS = [
     Column("CLIENT", least=12, rank=6),
     Column("KEYS", rank=4),
@@ -65,7 +65,7 @@ def first_words(demo: DemoService, log: Path, seconds: float) -> Iterator[str]:
         yield _typed(demo.move_command)
     else:
         yield "Change what goes where:"
-        yield _typed(f"${{EDITOR:-vi}} {demo.config}")
+        yield _typed(f"${{EDITOR:-vi}} {shlex.quote(str(demo.config))}")
     hang_up = f"kill -HUP {os.getpid()}"
     yield _typed(f"{manage} config reload", f"or: {hang_up}") if socket else _typed(hang_up)
     yield f"The log is in {log}."
@@ -161,7 +161,7 @@ def _typed(command: str, note: str = "") -> str:
 
 
 def _manage(socket: str) -> str:
-    return "manage" if socket == _DEFAULT_SOCKET else f"manage --api-socket {shlex.quote(socket)}"
+    return "manage" if socket == API_SOCKET else f"manage --api-socket {shlex.quote(socket)}"
 
 
 def _command() -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import TextIO
 
 import click
@@ -69,7 +70,13 @@ class Screen:
             self._stream.flush()
         except OSError:
             self._broken = True
+            self._discard_rest()
             raise
+
+    def _discard_rest(self) -> None:
+        """What the stream holds goes nowhere: at its end Python would try again, complain, and exit with 120."""
+        with suppress(OSError), open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), self._stream.fileno())
 
 
 def _rows(width: int, columns: int) -> int:

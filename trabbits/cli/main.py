@@ -19,6 +19,7 @@ from trabbits.cli.completion import completion
 from trabbits.cli.demo import demo
 from trabbits.cli.environment import is_true
 from trabbits.cli.manage import manage
+from trabbits.cli.options import serving_options
 from trabbits.cli.plugins import plugins
 
 
@@ -47,34 +48,7 @@ def cli(context: click.Context) -> None:
 @click.option(
     "--host", metavar="ADDRESS", default="", help="Listen on this address only.  [default: every IPv4 address]"
 )
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=6672,
-    envvar="TRABBITS_PORT",
-    show_default=True,
-    show_envvar=True,
-    help="Listen for AMQP clients here; 0 takes any free port.",
-)
-@click.option(
-    "--metrics-port",
-    type=click.IntRange(0, 65535),
-    default=16692,
-    envvar="TRABBITS_METRICS_PORT",
-    show_default=True,
-    show_envvar=True,
-    help="Serve metrics at /metrics of this port; 0 takes any free port.",
-)
-@click.option("--no-metrics", is_flag=True, help="Serve no metrics.")
-@click.option(
-    "--api-socket",
-    metavar="PATH",
-    default="/tmp/trabbits.sock",
-    envvar="TRABBITS_API_SOCKET",
-    show_default=True,
-    show_envvar=True,
-    help="Serve the admin API on this UNIX socket; '' for none.",
-)
+@serving_options
 @click.option(
     "--reuse-port/--no-reuse-port",
     default=True,

@@ -11,13 +11,14 @@ from trabbits.cli.client import ApiGroup, connect
 from trabbits.cli.manage_clients import clients
 from trabbits.cli.manage_config import config
 from trabbits.cli.manage_upstreams import upstreams
+from trabbits.cli.options import API_SOCKET
 
 
 @click.group(cls=ApiGroup)
 @click.option(
     "--api-socket",
     metavar="PATH",
-    default="/tmp/trabbits.sock",
+    default=API_SOCKET,
     envvar="TRABBITS_API_SOCKET",
     show_default=True,
     show_envvar=True,

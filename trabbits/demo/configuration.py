@@ -6,6 +6,7 @@ Lives here: what it says, and where it stands.  Must not know: what the proxy ma
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -37,4 +38,4 @@ def write(folder: Path, addresses: Mapping[str, str]) -> Path:
 
 def move_command(path: Path) -> str:
     """A shell command that moves the next key family, too."""
-    return f"""sed -i 's/"{MOVED}"/"{MOVED}", "{NEXT}"/' {path}"""
+    return f"""sed -i 's/"{MOVED}"/"{MOVED}", "{NEXT}"/' {shlex.quote(str(path))}"""

@@ -91,12 +91,19 @@ class RunningBroker:
     def call(self, function: Callable[[Broker], T], timeout: float = PATIENCE) -> T:
         """Let `function` look at the broker, or change it, in its thread; what it returns.  A Deferred is waited for.
 
-        What it raises is raised here.  `TimeoutError` after so many seconds.  Values of the broker that are taken out
-        go on changing: return copies.
+        What it raises is raised here.  `TimeoutError` after so many seconds, `RuntimeError` if the broker does not run.
+        Values of the broker that are taken out go on changing: return copies.
         """
+        if not self._thread.is_alive():
+            raise RuntimeError(f"the broker {self.name!r} does not run")
         done: Future[Any] = Future()
         self._reactor.callFromThread(self._call, function, done)
-        result: T = done.result(timeout)
+        try:
+            result: T = done.result(timeout)
+        except TimeoutError:
+            if done.done():
+                raise  # the function's own
+            raise TimeoutError(f"no answer of the broker {self.name!r} within {timeout:g} s: {function}") from None
         return result
 
     def wait_for(self, condition: Callable[[Broker], T], timeout: float = PATIENCE) -> T:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from tests.testing.broker.peers import B, C, Peer, Q, expiring, names
+import pytest
+from pamqp import commands
+
+from tests.testing.broker.peers import B, C, Peer, Q, X, expiring, names
 from trabbits.testing.broker import Broker, Limits
 from trabbits.testing.raw_client import BODY, HEADER, METHOD, content_header, encode_methods, raw_frame
 
@@ -98,6 +101,99 @@ def test_the_host_can_block_and_unblock() -> None:
     assert client.received() == []  # not read
     broker.unblock()
     assert sorted(names(client.received())) == ["Basic.Ack", "Basic.QosOk", "Connection.Unblocked"]
+
+
+def overflowing(client: Peer) -> None:
+    """A queue full, whose head goes to the queue dead when one more message comes."""
+    arguments: Any = {"x-max-length": 1, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+    client.ask(Q.Declare(queue="dead"), Q.Declare(queue="full", arguments=arguments))
+    client.publish("full", b"1")
+
+
+def test_what_an_alarm_has_held_up_is_brought_to_its_end_when_it_is_over() -> None:
+    broker = Broker(limits=Limits(memory=20 * KIB))
+    client = filled(broker, 0)
+    overflowing(client)
+    held_up, enough = Peer(broker), Peer(broker)
+    client.publish("q", b"x" * 21 * KIB)
+    held_up.publish("full", b"2")
+    enough.publish("q", b"y" * 21 * KIB)
+    client.ask(Q.Purge(queue="q"))
+    assert [entry.message.body for entry in broker.vhost().queues["dead"].ready] == [b"1"]
+    assert broker.memory.high, "what was held up is too much again"
+    client.publish("q", b"waits")
+    assert names(client.received()) == ["Connection.Blocked"]
+
+
+def test_what_the_host_has_held_up_is_brought_to_its_end() -> None:
+    broker = Broker(limits=Limits(memory=20 * KIB))
+    client = filled(broker, 0)
+    overflowing(client)
+    broker.block("maintenance")
+    client.publish("full", b"2")
+    client.publish("q", b"x" * 21 * KIB)
+    broker.unblock()
+    assert [entry.message.body for entry in broker.vhost().queues["dead"].ready] == [b"1"]
+    assert broker.memory.high
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback", "channel.close", "connection.close"])
+def test_what_a_transaction_holds_counts(end: str) -> None:
+    broker = Broker(limits=Limits(memory=50 * KIB))
+    client = filled(broker, 0)
+    client.ask(X.Select())
+    for _ in range(5):
+        client.publish("q", b"x" * 10 * KIB)
+    assert broker.memory.high
+    match end:
+        case "commit":
+            client.ask(X.Commit(), Q.Purge(queue="q"))
+        case "rollback":
+            client.ask(X.Rollback())
+        case "channel.close":
+            client.ask(commands.Channel.Close(200, "", 0, 0))
+        case _:
+            client.connection.lost()
+    assert broker.memory.used == 0
+    assert not broker.memory.high
+
+
+def test_empty_body_frames_are_not_kept() -> None:
+    broker = Broker()
+    client = filled(broker, 0)
+    client.send_octets(encode_methods(B.Publish(exchange="", routing_key="q"), channel=1))
+    client.send_octets(raw_frame(HEADER, 1, content_header(2)))
+    client.send_octets(raw_frame(BODY, 1, b"a") + raw_frame(BODY, 1, b"") * 100)
+    content = client.connection.channels[1].content
+    assert content is not None and content.parts == [b"a"]
+    client.send_octets(raw_frame(BODY, 1, b"b"))
+    assert [entry.message.body for entry in broker.vhost().queues["q"].ready] == [b"ab"]
+
+
+@pytest.mark.parametrize("leaving", [False, True])
+def test_answers_wait_for_who_asked_and_count_as_long(leaving: bool) -> None:
+    broker = Broker(limits=Limits(memory=100 * KIB, output=15 * KIB))
+    server, asking = Peer(broker), Peer(broker)
+    asking.ask(B.Consume(queue="amq.rabbitmq.reply-to", no_ack=True))
+    reply_name = asking.connection.channels[1].reply_name
+    asking.connection.writable(False)
+    for number in range(12):
+        server.publish(reply_name, b"%02d" % number * 5 * KIB)
+    assert asking.received() == []
+    assert broker.memory.high
+    assert not server.connection.reading
+    if leaving:
+        asking.connection.lost()
+    else:
+        asking.connection.writable(True)
+        assert len(asking.connection.output) == 2, "no more than the bound, and the one that exceeds it"
+        bodies: list[bytes] = []
+        while got := asking.bodies:
+            bodies += got
+        assert [body[:2] for body in bodies] == [b"%02d" % number for number in range(12)]
+    assert broker.memory.used == 0
+    assert not broker.memory.high
+    assert server.connection.reading
 
 
 def test_a_body_that_is_too_large_is_406_and_not_kept() -> None:

@@ -112,6 +112,17 @@ def test_a_full_queue_refuses_what_comes(client: Peer, overflow: str, buried: li
     assert bodies_in(client, "morgue") == [*buried, b"3"]
 
 
+@pytest.mark.parametrize("overflow", ["reject-publish", "reject-publish-dlx"])
+def test_a_full_queue_that_refuses_drops_nothing_that_it_has_taken(client: Peer, overflow: str) -> None:
+    client.ask(dying("q", "dead", **{"x-max-length": 1, "x-overflow": overflow}), Q.Declare(queue="dead"))
+    client.publish("q", b"1")
+    client.ask(B.Get(queue="q"))
+    client.publish("q", b"2")
+    client.ask(B.Nack(delivery_tag=1, requeue=True))
+    client.publish("q", b"3")
+    assert bodies_in(client, "q") == [b"1", b"2"]
+
+
 def test_dead_letters_that_go_round_in_circles_are_dropped(client: Peer) -> None:
     client.ask(dying("a", "b", **{"x-max-length": 0}), dying("b", "a", **{"x-max-length": 0}))
     client.publish("a", b"1")

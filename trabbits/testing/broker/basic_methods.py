@@ -150,7 +150,7 @@ def select_transactions(channel: Channel, fields: Fields) -> None:
     if channel.confirms is not None:
         raise failed("cannot switch from confirm to tx mode")
     if channel.transaction is None:
-        channel.transaction = Transaction()
+        channel.transaction = Transaction(channel.connection.broker.memory)
     channel.reply(c.TX_SELECT_OK)
 
 
@@ -168,7 +168,7 @@ def roll_back(channel: Channel, fields: Fields) -> None:
         raise failed("channel is not transactional")
     taken = {**channel.transaction.settled(), **channel.unacked}
     channel.unacked = {tag: taken[tag] for tag in sorted(taken)}
-    channel.transaction = Transaction()
+    channel.transaction.roll_back()
     channel.reply(c.TX_ROLLBACK_OK)
 
 

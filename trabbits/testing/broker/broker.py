@@ -150,6 +150,7 @@ class Broker:
     def unblock(self) -> None:
         self._host_reason = None
         self._blocking_changed()
+        self.finish()
 
     # For its parts
 
@@ -159,6 +160,15 @@ class Broker:
 
     def finish(self) -> None:
         """What is to be done after everything else: dead letters, and the memory alarm."""
+        self._publish_dead_letters()
+        # The end of an alarm lets in what was held up.
+        while self.memory.check():
+            self._publish_dead_letters()
+
+    def forget(self, connection: BrokerConnection) -> None:
+        self.connections.pop(connection, None)
+
+    def _publish_dead_letters(self) -> None:
         while self._dead:
             vhost, queue, message, reason = self._dead.popleft()
             name = queue.settings.dead_letter_exchange
@@ -173,10 +183,6 @@ class Broker:
             for target in queues:
                 if not is_cycle(target.name, history):
                     target.publish(letter, None)
-        self.memory.check()
-
-    def forget(self, connection: BrokerConnection) -> None:
-        self.connections.pop(connection, None)
 
     def _bury(self, vhost: VirtualHost, queue: Queue, message: Message, reason: str) -> None:
         # Not at once: a queue would be changed by what it does itself.

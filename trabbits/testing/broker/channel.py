@@ -8,6 +8,7 @@ Source: AMQP 0-9-1 section 2.2.2 (channels); https://www.rabbitmq.com/docs/confi
 
 from __future__ import annotations
 
+from collections import deque
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -46,6 +47,7 @@ class Channel:
     """
 
     __slots__ = (
+        "answers",
         "closing",
         "confirms",
         "connection",
@@ -86,6 +88,8 @@ class Channel:
         #: The name and the consumer tag under which answers come directly.
         self.reply_name = ""
         self.reply_tag = ""
+        #: Answers that the client does not take yet.
+        self.answers: deque[Message] = deque()
         #: Where messages went, by the octets of exchange and key, while the virtual host is at `routes_version`.
         self.routes: dict[bytes, list[Queue]] = {}
         self.routes_version = -1
@@ -146,7 +150,19 @@ class Channel:
         connection.send_content(octets)
 
     def deliver_answer(self, message: Message) -> None:
-        """Send what was published to this channel's reply name."""
+        """Send what was published to this channel's reply name, when the client takes it."""
+        self.answers.append(message)
+        self.connection.broker.memory.used += message.size
+        self._send_answers()
+
+    def _send_answers(self) -> None:
+        answers = self.answers
+        while answers and self.connection.taking:
+            message = answers.popleft()
+            self.connection.broker.memory.used -= message.size
+            self._send_answer(message)
+
+    def _send_answer(self, message: Message) -> None:
         octets = self.reply_tag.encode("utf-8", "surrogateescape")
         head = c.BASIC_DELIVER.to_bytes(4, "big") + bytes((len(octets),)) + octets
         tag = self.next_tag
@@ -193,6 +209,7 @@ class Channel:
         taken = self.unacked
         if self.transaction is not None:
             taken = {**self.transaction.settled(), **taken}
+            self.transaction.roll_back()
             self.transaction = None
         self.unacked = {}
         self.requeue([taken[tag] for tag in sorted(taken)])
@@ -205,6 +222,8 @@ class Channel:
         if self.reply_name:
             self.connection.broker.reply_consumers.remove(self.reply_name)
             self.reply_name = self.reply_tag = ""
+            self.connection.broker.memory.used -= sum(message.size for message in self.answers)
+            self.answers.clear()
 
     # Settling
 
@@ -234,6 +253,11 @@ class Channel:
             if consumer.waiting:
                 consumer.queue.resume(consumer)
                 consumer.queue.pump()
+
+    def resume(self) -> None:
+        """The client takes more again."""
+        self._send_answers()
+        self.pump_all()
 
     def pump_all(self) -> None:
         """Let queues look again at all consumers of the channel that wait."""

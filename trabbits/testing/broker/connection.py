@@ -354,7 +354,7 @@ class BrokerConnection:
     def _resume(self) -> None:
         self.taking = True
         for channel in list(self.channels.values()):
-            channel.pump_all()
+            channel.resume()
 
     def _call_wake(self) -> None:
         if not self._fed:

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Final, TypeAlias
 
 from attrs import field, frozen
+from attrs.validators import ge, gt
 
 from trabbits.wire.methods import METHODS
 
@@ -52,15 +53,15 @@ class HalfOpen:
 class Delay:
     """From now on, each frame is under way for so many seconds of the broker's clock."""
 
-    from_client: float = 0.0
-    to_client: float = 0.0
+    from_client: float = field(default=0.0, validator=ge(0))
+    to_client: float = field(default=0.0, validator=ge(0))
 
 
 @frozen
 class SlowReading:
     """From now on, no more than so many octets a second are read from the client, on average."""
 
-    octets_per_second: float
+    octets_per_second: float = field(validator=gt(0))
 
 
 Fault: TypeAlias = Drop | CloseConnection | CloseChannel | HalfOpen | Delay | SlowReading

@@ -206,7 +206,8 @@ class FrameReader:
             raise Refused(c.UNEXPECTED_FRAME, "content body is longer than its header announced", *_PUBLISH_IDS)
         else:
             content.left -= len(payload)
-            if content.size <= self._connection.limits.message_size:
+            # Frames without octets would be kept for as many as there are.
+            if payload and content.size <= self._connection.limits.message_size:
                 content.parts.append(payload)
         if content.left:
             return

@@ -15,10 +15,11 @@ class Limits:
     """Sizes in octets, times in seconds.
 
     `frame_max`, `channel_max` and `heartbeat` are offered to clients.  `message_size` is the largest body.  Above
-    `memory` octets in all queues together the broker raises its alarm: publishers are told (connection.blocked) and not
-    read from until there is room again.  `output` bounds what waits for one connection before deliveries to it pause.
-    `handshake` is the time until connection.open, `closing` that until connection.close-ok.  `frame_min` is the least
-    `frame_max` that clients may ask for, the specification's frame-min-size but in tests.
+    `memory` octets in queues, transactions and answers that wait for their clients, all together, the broker raises its
+    alarm: publishers are told (connection.blocked) and not read from until there is room again.  `output` bounds what
+    waits for one connection before deliveries to it pause.  `handshake` is the time until connection.open, `closing`
+    that until connection.close-ok.  `frame_min` is the least `frame_max` that clients may ask for, the specification's
+    frame-min-size but in tests.
     """
 
     frame_max: int = 131072

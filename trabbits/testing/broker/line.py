@@ -171,6 +171,7 @@ class Line:
         for channel in list(connection.channels.values()):
             if not channel.closing and number in (0, channel.number):
                 channel.refuse(Refused(fault.code, fault.text, *ids))
+        connection.broker.finish()
 
     # Both ways
 

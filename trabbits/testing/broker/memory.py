@@ -1,6 +1,6 @@
-"""How much all queues hold, and the alarm when that is too much.
+"""How much the broker holds for clients, and the alarm when that is too much.
 
-Lives here: `Memory`.  Must not know: queues, connections.
+Lives here: `Memory`.  Must not know: queues, transactions, connections.
 
 Source: https://www.rabbitmq.com/docs/alarms (publishers are held up, consumers go on).
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 
 class Memory:
-    """Octets in all queues together.  `alarm` is called when there are more than `limit`, `over` when less again."""
+    """Octets of all messages that are held.  `alarm` is called when they exceed `limit`, `over` when no longer."""
 
     __slots__ = ("alarm", "high", "limit", "over", "used")
 
@@ -22,8 +22,10 @@ class Memory:
         self.alarm = alarm
         self.over = over
 
-    def check(self) -> None:
-        """Notice what has changed."""
-        if (self.used > self.limit) != self.high:
+    def check(self) -> bool:
+        """Notice what has changed; whether something has."""
+        changed = (self.used > self.limit) != self.high
+        if changed:
             self.high = not self.high
             (self.alarm if self.high else self.over)()
+        return changed

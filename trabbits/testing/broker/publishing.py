@@ -67,7 +67,7 @@ def publish(channel: Channel, route: bytes, bits: int, header: bytes, body: byte
     if queues is None or keys is not None:
         queues = _route(channel, message, keys)
     if channel.transaction is not None:
-        channel.transaction.publishes.append(partial(_hand_out, channel, message, queues, bits, ttl))
+        channel.transaction.publish(message, partial(_hand_out, channel, message, queues, bits, ttl))
     else:
         _hand_out(channel, message, queues, bits, ttl)
 

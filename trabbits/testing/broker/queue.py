@@ -61,8 +61,9 @@ class Queue:
         self.unused: Callable[[Queue], object] | None = None
         #: Octets of the bodies in `ready`.
         self.octets = 0
-        self._bounded = self.settings.max_length is not None or self.settings.max_octets is not None
-        self._rejects = self._bounded and self.settings.overflow != "drop-head"
+        bounded = self.settings.max_length is not None or self.settings.max_octets is not None
+        self._rejects = bounded and self.settings.overflow != "drop-head"
+        self._drops = bounded and not self._rejects
         self._position = 0
         self._clock = clock
         self._timers = timers
@@ -97,7 +98,7 @@ class Queue:
             self.pump()
         if ttl is not None and ready and ready[0] is entry:
             self._watch_head()
-        if self._bounded:
+        if self._drops:
             self._trim()
         return True
 
@@ -120,7 +121,8 @@ class Queue:
             ready.extend(merged)
         self.pump()
         self._drop_expired()
-        if self._bounded:
+        # What refuses new messages never drops those that it has taken, even if there are too many now.
+        if self._drops:
             self._trim()
 
     # Messages go out

@@ -67,8 +67,8 @@ class BrokerProtocol(Protocol):
         if self._end is not None and self._end.active():
             self._end.cancel()
         self.connection.lost()
-        self.factory.gone(self)
         self.factory.settle()
+        self.factory.gone(self)
 
     def flush(self) -> None:
         """Send what the broker has for this client, and read from it or not."""
@@ -121,7 +121,8 @@ class BrokerFactory(Factory):
         #: Clients that the broker has something for although they sent nothing.
         self.woken: dict[BrokerProtocol, None] = {}
         self._timer: Any = None
-        self._empty: Deferred[None] | None = None
+        #: Those who wait until no client is left.
+        self._emptied: list[Deferred[None]] = []
 
     def buildProtocol(self, addr: IAddress | None) -> BrokerProtocol:  # type: ignore[override]  # any IProtocol will do
         return BrokerProtocol(self)
@@ -144,20 +145,27 @@ class BrokerFactory(Factory):
         """A client's socket is closed."""
         self.protocols.discard(protocol)
         self.woken.pop(protocol, None)
-        if not self.protocols and self._empty is not None:
-            empty, self._empty = self._empty, None
-            empty.callback(None)
+        if not self.protocols and self._emptied:
+            # The last clients may have left something to be done later.
+            self._stop_time()
+            emptied, self._emptied = self._emptied, []
+            for empty in emptied:
+                empty.callback(None)
 
     def drop_all(self) -> Deferred[None]:
         """Drop all clients; fires when they are gone.  No time passes for the broker after that."""
         for protocol in list(self.protocols):
             protocol.abort()
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        self._stop_time()
         if not self.protocols:
             return succeed(None)
-        self._empty = Deferred()
-        return self._empty
+        empty: Deferred[None] = Deferred()
+        self._emptied.append(empty)
+        return empty
+
+    def _stop_time(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
 
     def _advance(self) -> None:
         self.broker.advance()
