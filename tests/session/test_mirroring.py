@@ -30,6 +30,7 @@ from tests.session.frames import (
     split,
 )
 from tests.session.playbook import OWN_CHANNEL, Playbook
+from tests.session.test_renaming import Prefixed
 from trabbits.interfaces import Decision, IMessageRoutingStrategy, IMirroringStrategy, Mirrored
 from trabbits.log_ids import LogId
 from trabbits.session import mirroring
@@ -302,6 +303,55 @@ def test_what_is_kept_for_copies_has_a_bound(play: Playbook, monkeypatch: pytest
     play.taken("a")
     play.expect_link("b", publish(COPIES, "a+b", b"y" * 51), publish(COPIES, "a+b", b"x" * 100))
     assert counted(play)["b"] == (3, 1)
+
+
+# Upstreams with other names for queues
+
+
+def to_queue(channel: int, queue: str, octets: bytes = b"x", piece: int = 4096) -> bytes:
+    return on(channel, Basic.Publish(exchange="", routing_key=queue)) + content(channel, octets, piece)
+
+
+@pytest.mark.parametrize("routing", [Mirroring, MirroringByHeader])
+@pytest.mark.parametrize("piece", [4096, 40])
+def test_each_upstream_gets_its_own_name_of_the_queue(routing: Any, piece: int, fresh: Opening) -> None:
+    """The authoritative one and the other, however often the way was taken before, and from either side."""
+    rewriters = {"a": Prefixed("old."), "b": Prefixed("new.")}
+    play = opened(fresh("a", "b", "c", routing=routing(), optional="c", rewriters=rewriters))
+    for octets in (b"x" * 100, b"y" * 100):
+        play.client(to_queue(1, "a+b.q", octets, piece))
+        play.expect_link("a", to_queue(1, "old.a+b.q", octets, piece))
+        play.expect_link("b", to_queue(COPIES, "new.a+b.q", octets, piece))
+        play.client(to_queue(1, "b+a.q", octets, piece), publish(1, "a+b", octets))
+        play.expect_link("b", to_queue(1, "new.b+a.q", octets, piece), publish(COPIES, "a+b", octets))
+        play.expect_link("a", to_queue(COPIES, "old.b+a.q", octets, piece), publish(1, "a+b", octets))
+
+
+class Failing(Prefixed):
+    """Raises, with a text that may hold anything."""
+
+    def renamed(self, queue: str) -> str:
+        """See `IQueueRenamer`."""
+        raise LookupError("hunter2")
+
+
+@pytest.mark.parametrize(
+    ("renamer", "key", "text"),
+    [
+        (Failing(), "a+b.q", "its queues cannot be renamed: LookupError in test_mirroring.py, line "),
+        (Prefixed("x" * 250), "a+b.queue", "upstream 'b' renames queues, and its name for queue 'a+b.queue'"),
+    ],
+)
+def test_a_copy_whose_queue_cannot_be_renamed_is_dropped(
+    renamer: Prefixed, key: str, text: str, fresh: Opening
+) -> None:
+    play = opened(fresh("a", "b", "c", routing=Mirroring(), optional="c", rewriters={"b": renamer}))
+    play.client(to_queue(1, key), publish(1, "a+b", b"two"))
+    play.expect_link("a", to_queue(1, key), publish(1, "a+b", b"two"))
+    play.expect_link("b", publish(COPIES, "a+b", b"two"))
+    assert counted(play)["b"] == (1, 1)
+    ((_, fields),) = [each for each in play.logged if each[0] is LogId.COPY_DROPPED]
+    assert fields["text"].startswith(text)
 
 
 # Transactions, and the end of channels
