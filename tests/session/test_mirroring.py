@@ -291,18 +291,36 @@ def test_what_the_authoritative_upstream_cannot_get_is_not_copied(play: Playbook
     assert counted(play)["b"] == (0, 0)
 
 
+def keep(monkeypatch: pytest.MonkeyPatch, bodies: int, messages: int) -> None:
+    """Let there be room for so many octets of bodies in so many messages, each in a frame of its own."""
+    monkeypatch.setattr(mirroring, "FRAME_COST", 1)
+    monkeypatch.setattr(mirroring, "KEPT_MAX", bodies + messages * (len(publish(1, "a+b", b"")) + 3))
+
+
 def test_what_is_kept_for_copies_has_a_bound(play: Playbook, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mirroring, "KEPT_MAX", 150)
-    first, second = publish(1, "a+b", b"x" * 100), publish(2, "a+b", b"y" * 51)
+    keep(monkeypatch, 150, messages=2)
+    first, second = publish(1, "a+b", b"x" * 100), publish(2, "a+b", b"y" * 60)
     play.client(*split(first)[:-1], *split(second)[:-1])
     play.taken("a")
     play.client(split(second)[-1], split(first)[-1])
     play.taken("a")
     play.expect_link("b", publish(COPIES, "a+b", b"x" * 100))
-    play.client(publish(2, "a+b", b"y" * 51), publish(1, "a+b", b"x" * 100))
+    play.client(publish(2, "a+b", b"y" * 60), publish(1, "a+b", b"x" * 100))
     play.taken("a")
-    play.expect_link("b", publish(COPIES, "a+b", b"y" * 51), publish(COPIES, "a+b", b"x" * 100))
+    play.expect_link("b", publish(COPIES, "a+b", b"y" * 60), publish(COPIES, "a+b", b"x" * 100))
     assert counted(play)["b"] == (3, 1)
+
+
+def test_frames_count_for_the_bound_however_small(play: Playbook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body in too many pieces is given up once, with all that it counted for."""
+    keep(monkeypatch, 100, messages=1)
+    method, header, *bodies = split(on(1, Basic.Publish(exchange="x", routing_key="a+b")) + content(1, b"x" * 100, 2))
+    for frames in ([method, header, *bodies[:25]], bodies[25:], split(publish(1, "a+b", b"y" * 100))):
+        for part in frames:
+            play.client(part)
+            play.taken("a")
+    play.expect_link("b", publish(COPIES, "a+b", b"y" * 100))
+    assert counted(play)["b"] == (1, 1)
 
 
 # Upstreams with other names for queues
@@ -373,7 +391,7 @@ def test_a_transactions_copies_go_with_its_commit(play: Playbook) -> None:
 
 
 def test_what_transactions_keep_for_copies_has_a_bound(play: Playbook, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mirroring, "KEPT_MAX", 150)
+    keep(monkeypatch, 150, messages=2)
     transact(play)
     play.client(publish(1, "a+b", b"x" * 100))
     play.expect_link("a", publish(1, "a+b", b"x" * 100))
@@ -390,12 +408,25 @@ def test_what_transactions_keep_for_copies_has_a_bound(play: Playbook, monkeypat
     assert counted(play)["b"] == (4, 2)
 
 
+def test_empty_messages_of_a_transaction_count_for_the_bound(play: Playbook, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep(monkeypatch, 0, messages=2)
+    transact(play)
+    for _ in range(3):
+        play.client(publish(1, "a+b", b""))
+        play.taken("a")
+    play.client(on(1, Tx.Commit()))
+    play.taken("a")
+    play.expect_link("b", publish(COPIES, "a+b", b""), publish(COPIES, "a+b", b""), on(1, Tx.Commit()))
+    answered(play, Tx.CommitOk())
+    assert counted(play)["b"] == (2, 1)
+
+
 @pytest.mark.parametrize("transactional", [False, True])
 def test_a_channel_that_ends_leaves_nothing(
     play: Playbook, transactional: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A message that never became whole, and one without its commit, are not copied and not kept."""
-    monkeypatch.setattr(mirroring, "KEPT_MAX", 100)
+    keep(monkeypatch, 100, messages=1)
     if transactional:
         transact(play)
     octets = publish(1, "a+b", b"x" * 100)
