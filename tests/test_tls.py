@@ -18,6 +18,9 @@ from trabbits.config.model import CertificateConfig, TlsConfig
 from trabbits.interfaces import ClientCertificate
 from trabbits.tls import Unusable, client_certificate, failure_text, tls_options
 
+#: Of an extension.
+OID = x509.SubjectAlternativeName.oid
+
 
 class Transport:
     """One whose client has shown a certificate, or none."""
@@ -32,6 +35,25 @@ class Transport:
 def shown(file: str) -> ClientCertificate | None:
     certificate = x509.load_pem_x509_certificate(Path(file).read_bytes())
     return client_certificate(Transport(X509.from_cryptography(certificate)))
+
+
+def builder(folder: Path, subject: x509.Name) -> x509.CertificateBuilder:
+    """A certificate of this subject, but for its signature."""
+    old = x509.load_pem_x509_certificate(Path(Authority(folder).issue("x").certificate).read_bytes())
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(old.issuer)
+        .public_key(old.public_key())
+        .serial_number(1)
+        .not_valid_before(old.not_valid_before_utc)
+        .not_valid_after(old.not_valid_after_utc)
+    )
+
+
+def said_by(made: x509.CertificateBuilder) -> ClientCertificate | None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    return client_certificate(Transport(X509.from_cryptography(made.sign(key, hashes.SHA256()))))
 
 
 def test_no_certificate() -> None:
@@ -67,26 +89,32 @@ def test_with_all_alternative_names(tmp_path: Path) -> None:
 )
 def test_odd_subjects(names: list[Any], subject: str, common_name: str, tmp_path: Path) -> None:
     """As RabbitMQ has them: several common names are one text, which is none of them."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    old = x509.load_pem_x509_certificate(Path(Authority(tmp_path).issue("x").certificate).read_bytes())
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(*each) for each in names]))
-        .issuer_name(old.issuer)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(old.not_valid_before_utc)
-        .not_valid_after(old.not_valid_after_utc)
-        .sign(key, hashes.SHA256())
-    )
-    found = client_certificate(Transport(X509.from_cryptography(made)))
-    assert found == ClientCertificate(subject, common_name)
+    made = builder(tmp_path, x509.Name([x509.NameAttribute(*each) for each in names]))
+    assert said_by(made) == ClientCertificate(subject, common_name)
 
 
-def test_one_that_cannot_be_read_names_nobody() -> None:
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(b"junk", id="no list of names"),
+        pytest.param(b"\x30\x06\x82\x04\xff\xfe\x61\x62", id="a name that is no ASCII"),
+        pytest.param(b"\x30\x05\x87\x03\x01\x02\x03", id="an address of three octets"),
+        pytest.param(b"\x30\x02\xa3\x00", id="an X.400 address"),
+        pytest.param(b"\x30\x04\xa5\x02\x30\x00", id="an EDI party"),
+    ],
+)
+def test_alternative_names_that_cannot_be_read_name_nobody(names: bytes, tmp_path: Path) -> None:
+    """Whatever an authority signed: the client is nobody, which ends its login and nothing else."""
+    made = builder(tmp_path, x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "orders")]))
+    alternatives = x509.UnrecognizedExtension(OID, names)
+    assert said_by(made.add_extension(alternatives, critical=False)) == ClientCertificate("")
+
+
+@pytest.mark.parametrize("error", [ValueError("error parsing asn1 value"), x509.DuplicateExtension("twice", OID)])
+def test_one_that_cannot_be_read_names_nobody(error: Exception) -> None:
     class Broken:
         def to_cryptography(self) -> None:
-            raise ValueError("error parsing asn1 value")
+            raise error
 
     assert client_certificate(Transport(Broken())) == ClientCertificate("")  # type: ignore[arg-type]  # a double
 

@@ -274,7 +274,8 @@ class Identity:
     upstream goes before both.
 
     `verified`: the mechanism has proof that the client is `user`.  Otherwise somebody else needs it: an upstream that
-    accepted `credentials`, or a password that the configuration wants to see.  Without, the client is refused.
+    accepted `credentials`, which have to be those of `user` then, or a password that the configuration wants to see.
+    Without, the client is refused.
     """
 
     user: str

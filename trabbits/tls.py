@@ -75,12 +75,14 @@ def client_certificate(transport: Any) -> ClientCertificate | None:
     TLS has verified it against the authorities that clients' certificates may come from; without those, no client is
     asked for one.
     """
+    from cryptography.x509 import DuplicateExtension, UnsupportedGeneralNameType
+
     shown = transport.getPeerCertificate()
     if shown is None:
         return None
     try:
         return _said_by(shown.to_cryptography())
-    except ValueError:
+    except (ValueError, DuplicateExtension, UnsupportedGeneralNameType):
         # Whatever an authority may have signed: what cannot be read names nobody.
         return ClientCertificate("")
 

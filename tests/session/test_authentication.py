@@ -221,6 +221,7 @@ def raising() -> Any:
         (Identity("app", ("app", "hunter2")), "credentials that no upstream"),  # type: ignore[arg-type]
         (Identity("app", Credentials("app", "hunter2", "EXTERNAL")), "credentials that no upstream"),
         (Identity("app", Credentials("app", b"hunter2")), "credentials that no upstream"),  # type: ignore[arg-type]
+        (Identity("admin", Credentials("app", "hunter2")), "credentials are another user's"),
         (Identity("app", None, {"a": "hunter2"}), "credentials that no upstream"),  # type: ignore[dict-item]
         (Identity("app", None, 5), "no mapping"),  # type: ignore[arg-type]
         (Identity("app", verified=1), "neither verified nor not"),  # type: ignore[arg-type]

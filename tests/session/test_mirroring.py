@@ -30,6 +30,7 @@ from tests.session.frames import (
     split,
 )
 from tests.session.playbook import OWN_CHANNEL, Playbook
+from tests.session.test_renaming import Prefixed
 from trabbits.interfaces import Decision, IMessageRoutingStrategy, IMirroringStrategy, Mirrored
 from trabbits.log_ids import LogId
 from trabbits.session import mirroring
@@ -290,18 +291,85 @@ def test_what_the_authoritative_upstream_cannot_get_is_not_copied(play: Playbook
     assert counted(play)["b"] == (0, 0)
 
 
+def keep(monkeypatch: pytest.MonkeyPatch, bodies: int, messages: int) -> None:
+    """Let there be room for so many octets of bodies in so many messages, each in a frame of its own."""
+    monkeypatch.setattr(mirroring, "FRAME_COST", 1)
+    monkeypatch.setattr(mirroring, "KEPT_MAX", bodies + messages * (len(publish(1, "a+b", b"")) + 3))
+
+
 def test_what_is_kept_for_copies_has_a_bound(play: Playbook, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mirroring, "KEPT_MAX", 150)
-    first, second = publish(1, "a+b", b"x" * 100), publish(2, "a+b", b"y" * 51)
+    keep(monkeypatch, 150, messages=2)
+    first, second = publish(1, "a+b", b"x" * 100), publish(2, "a+b", b"y" * 60)
     play.client(*split(first)[:-1], *split(second)[:-1])
     play.taken("a")
     play.client(split(second)[-1], split(first)[-1])
     play.taken("a")
     play.expect_link("b", publish(COPIES, "a+b", b"x" * 100))
-    play.client(publish(2, "a+b", b"y" * 51), publish(1, "a+b", b"x" * 100))
+    play.client(publish(2, "a+b", b"y" * 60), publish(1, "a+b", b"x" * 100))
     play.taken("a")
-    play.expect_link("b", publish(COPIES, "a+b", b"y" * 51), publish(COPIES, "a+b", b"x" * 100))
+    play.expect_link("b", publish(COPIES, "a+b", b"y" * 60), publish(COPIES, "a+b", b"x" * 100))
     assert counted(play)["b"] == (3, 1)
+
+
+def test_frames_count_for_the_bound_however_small(play: Playbook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body in too many pieces is given up once, with all that it counted for."""
+    keep(monkeypatch, 100, messages=1)
+    method, header, *bodies = split(on(1, Basic.Publish(exchange="x", routing_key="a+b")) + content(1, b"x" * 100, 2))
+    for frames in ([method, header, *bodies[:25]], bodies[25:], split(publish(1, "a+b", b"y" * 100))):
+        for part in frames:
+            play.client(part)
+            play.taken("a")
+    play.expect_link("b", publish(COPIES, "a+b", b"y" * 100))
+    assert counted(play)["b"] == (1, 1)
+
+
+# Upstreams with other names for queues
+
+
+def to_queue(channel: int, queue: str, octets: bytes = b"x", piece: int = 4096) -> bytes:
+    return on(channel, Basic.Publish(exchange="", routing_key=queue)) + content(channel, octets, piece)
+
+
+@pytest.mark.parametrize("routing", [Mirroring, MirroringByHeader])
+@pytest.mark.parametrize("piece", [4096, 40])
+def test_each_upstream_gets_its_own_name_of_the_queue(routing: Any, piece: int, fresh: Opening) -> None:
+    """The authoritative one and the other, however often the way was taken before, and from either side."""
+    rewriters = {"a": Prefixed("old."), "b": Prefixed("new.")}
+    play = opened(fresh("a", "b", "c", routing=routing(), optional="c", rewriters=rewriters))
+    for octets in (b"x" * 100, b"y" * 100):
+        play.client(to_queue(1, "a+b.q", octets, piece))
+        play.expect_link("a", to_queue(1, "old.a+b.q", octets, piece))
+        play.expect_link("b", to_queue(COPIES, "new.a+b.q", octets, piece))
+        play.client(to_queue(1, "b+a.q", octets, piece), publish(1, "a+b", octets))
+        play.expect_link("b", to_queue(1, "new.b+a.q", octets, piece), publish(COPIES, "a+b", octets))
+        play.expect_link("a", to_queue(COPIES, "old.b+a.q", octets, piece), publish(1, "a+b", octets))
+
+
+class Failing(Prefixed):
+    """Raises, with a text that may hold anything."""
+
+    def renamed(self, queue: str) -> str:
+        """See `IQueueRenamer`."""
+        raise LookupError("hunter2")
+
+
+@pytest.mark.parametrize(
+    ("renamer", "key", "text"),
+    [
+        (Failing(), "a+b.q", "its queues cannot be renamed: LookupError in test_mirroring.py, line "),
+        (Prefixed("x" * 250), "a+b.queue", "upstream 'b' renames queues, and its name for queue 'a+b.queue'"),
+    ],
+)
+def test_a_copy_whose_queue_cannot_be_renamed_is_dropped(
+    renamer: Prefixed, key: str, text: str, fresh: Opening
+) -> None:
+    play = opened(fresh("a", "b", "c", routing=Mirroring(), optional="c", rewriters={"b": renamer}))
+    play.client(to_queue(1, key), publish(1, "a+b", b"two"))
+    play.expect_link("a", to_queue(1, key), publish(1, "a+b", b"two"))
+    play.expect_link("b", publish(COPIES, "a+b", b"two"))
+    assert counted(play)["b"] == (1, 1)
+    ((_, fields),) = [each for each in play.logged if each[0] is LogId.COPY_DROPPED]
+    assert fields["text"].startswith(text)
 
 
 # Transactions, and the end of channels
@@ -323,7 +391,7 @@ def test_a_transactions_copies_go_with_its_commit(play: Playbook) -> None:
 
 
 def test_what_transactions_keep_for_copies_has_a_bound(play: Playbook, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mirroring, "KEPT_MAX", 150)
+    keep(monkeypatch, 150, messages=2)
     transact(play)
     play.client(publish(1, "a+b", b"x" * 100))
     play.expect_link("a", publish(1, "a+b", b"x" * 100))
@@ -340,12 +408,25 @@ def test_what_transactions_keep_for_copies_has_a_bound(play: Playbook, monkeypat
     assert counted(play)["b"] == (4, 2)
 
 
+def test_empty_messages_of_a_transaction_count_for_the_bound(play: Playbook, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep(monkeypatch, 0, messages=2)
+    transact(play)
+    for _ in range(3):
+        play.client(publish(1, "a+b", b""))
+        play.taken("a")
+    play.client(on(1, Tx.Commit()))
+    play.taken("a")
+    play.expect_link("b", publish(COPIES, "a+b", b""), publish(COPIES, "a+b", b""), on(1, Tx.Commit()))
+    answered(play, Tx.CommitOk())
+    assert counted(play)["b"] == (2, 1)
+
+
 @pytest.mark.parametrize("transactional", [False, True])
 def test_a_channel_that_ends_leaves_nothing(
     play: Playbook, transactional: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A message that never became whole, and one without its commit, are not copied and not kept."""
-    monkeypatch.setattr(mirroring, "KEPT_MAX", 100)
+    keep(monkeypatch, 100, messages=1)
     if transactional:
         transact(play)
     octets = publish(1, "a+b", b"x" * 100)

@@ -16,6 +16,7 @@ from trabbits.wire.errors import Violation
 from trabbits.wire.table import (
     MAX_NESTING,
     check_table,
+    decode_table,
     encode_table,
     encode_value,
     join_table,
@@ -282,3 +283,41 @@ def test_pamqp_decodes_what_we_encode(table: dict[str, Any]) -> None:
     """The values come back through an independent decoder."""
     octets = encode_table(table)
     assert decode.field_table(struct.pack(">I", len(octets)) + octets)[1] == table
+
+
+@given(ENTRIES)
+def test_tables_are_decoded_as_pamqp_does(entries: list[tuple[bytes, bytes]]) -> None:
+    octets = join_table(entries)
+    try:
+        expected = decode.field_table(struct.pack(">I", len(octets)) + octets)[1]
+    except (ValueError, ArithmeticError, OSError):
+        with pytest.raises(ValueError, match=r"\S"):
+            decode_table(octets)
+    else:
+        # By their texts: a number that is no number is not equal to itself.
+        assert repr(decode_table(octets)) == repr(expected)
+
+
+def test_a_corrupt_table_is_not_decoded() -> None:
+    with pytest.raises(Violation):
+        decode_table(b"\x01k")
+
+
+class Counted(bytes):
+    """Octets that count how many of them are copied."""
+
+    copied = 0
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        if isinstance(index, slice):
+            self.copied += len(found)
+        return found
+
+
+@pytest.mark.parametrize("octets", [b"\0V" * 1000, b"\1kA\0\0\3\xe8" + b"V" * 1000, nested(b"F", MAX_NESTING - 1)])
+def test_decoding_copies_no_octet_twice(octets: bytes) -> None:
+    """A table of many small values takes no longer than one of a few large ones."""
+    counted = Counted(octets)
+    assert decode_table(counted)
+    assert counted.copied <= len(octets)

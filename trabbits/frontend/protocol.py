@@ -20,7 +20,7 @@ class ClientProtocol(Protocol):
 
     def __init__(self, factory: ClientFactory) -> None:
         self._factory = factory
-        #: There as long as the connection is.
+        #: None before there is a connection.
         self.runner: SessionRunner | None = None
         self._client: ClientTransport | None = None
 

@@ -6,16 +6,13 @@ Source: RabbitMQ's rabbit_auth_mechanism_amqplain (a table without its length pr
 
 from __future__ import annotations
 
-from struct import pack
-
-from pamqp import decode
 from zope.interface import implementer
 
 from trabbits.interfaces import Credentials, IAuthExchange, IAuthMechanism, Identity, Peer, Refusal
 from trabbits.plugins.declaring import Plugin
 from trabbits.plugins.plain import PlainOptions
 from trabbits.wire.errors import Violation
-from trabbits.wire.table import check_table
+from trabbits.wire.table import decode_table
 
 
 @implementer(IAuthMechanism, IAuthExchange)
@@ -34,9 +31,8 @@ class AmqPlain:
 
     def respond(self, response: bytes) -> Identity | Refusal:
         try:
-            check_table(response)
-            _, table = decode.field_table(pack(">I", len(response)) + response)
-        except (Violation, ValueError, ArithmeticError, OSError):
+            table = decode_table(response)
+        except (Violation, ValueError):
             return Refusal(502, "SYNTAX_ERROR - AMQPLAIN login refused: the response is not a field table")
         user, password = table.get("LOGIN"), table.get("PASSWORD")
         if not isinstance(user, str) or not isinstance(password, str):

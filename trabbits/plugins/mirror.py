@@ -29,7 +29,7 @@ from trabbits.plugins.sticky import POINTS, point
 
 #: What a key's place for `percent` is made from, so that it has nothing to do with its place for `weighted`.
 _SALT: Final = b"mirror\0"
-#: Octets; sessions keep no more than that for copies.
+#: Octets; sessions keep little more than that for copies.
 _LARGEST: Final = 16 * 1024 * 1024
 #: Answers; there are a few for each upstream.
 _REMEMBERED: Final = 1024

@@ -135,6 +135,9 @@ class Authentication:
             raise MechanismFailed("its identity has no text for a user, or credentials that no upstream can be told")
         if answer.verified is not True and answer.verified is not False:
             raise MechanismFailed("its identity is neither verified nor not verified")
+        if not answer.verified and answer.credentials is not None and answer.credentials.username != user:
+            # An upstream's word for one user would open what the configuration has for another.
+            raise MechanismFailed("its identity is not verified, and its credentials are another user's")
         if answer.verified and not self._chosen.verifies:
             raise MechanismFailed("its identity is verified, though it does not say that it verifies any")
 

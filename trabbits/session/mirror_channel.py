@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pamqp import commands
 
+from trabbits.failures import where_it_failed
 from trabbits.log_ids import LogId
 from trabbits.session.renaming import UnusableName
 from trabbits.wire import constants as amqp
@@ -63,6 +64,9 @@ class MirrorChannel:
                 message, starts = _renamed(message, starts, link.names)
             except UnusableName as error:
                 self.drop(error.text)
+                return
+            except Exception as error:  # a renamer may be anybody's code, and copies are no client's business
+                self.drop(f"its queues cannot be renamed: {where_it_failed(error)}")
                 return
         if link is None or not self.number:
             self.drop("it is not attached" if link is None else f"it allows only {link.own_channel} channels")

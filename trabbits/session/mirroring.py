@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from trabbits.session.link import Link
     from trabbits.session.session import Session
 
-#: Octets of messages that may be under way or wait for their commit, per session.
-KEPT_MAX: Final = 16 * 1024 * 1024
+#: Octets of memory for messages that are under way or wait for their commit, per session: the largest body that may be
+#: copied, and what its frames need besides.
+KEPT_MAX: Final = 20 * 1024 * 1024
+#: Octets of memory that a frame counts for beside its payload.  Frames may be small, even empty, and many.
+FRAME_COST: Final = 140
 
 #: The property reply-to of a request by direct reply-to, as it stands in a content header: RabbitMQ takes such a
 #: message only on the channel on which its sender consumes.
@@ -51,7 +54,7 @@ class Copy:
         self.starts = [0]
         #: Octets of body to come.
         self.left = 0
-        #: Octets that count as kept.
+        #: Octets of memory that it counts for; its body counts when it is announced.
         self.kept = 0
         #: Where it waits for its commit.
         self.transaction = transaction
@@ -90,7 +93,7 @@ class Mirroring:
         }
         #: By the client's channel.
         self._under_way: dict[int, Copy] = {}
-        #: Octets of bodies in them, and in transactions.
+        #: What they and those in transactions count for.
         self._kept = 0
 
     def way(self, link: Link, answer: Mirrored) -> Copying | None:
@@ -147,8 +150,13 @@ class Mirroring:
             return  # it was given up
         if kind == amqp.FRAME_BODY:
             copy.left -= len(frame) - amqp.FRAME_OVERHEAD
-        elif not self._may_be_copied(copy, frame):
-            del self._under_way[channel]
+            reason = self._keep(copy, FRAME_COST)
+        else:
+            reason = self._announced(copy, frame)
+        if reason:
+            self._give_up(channel)
+            for mirror in copy.way.channels:
+                mirror.drop(reason)
             return
         copy.starts.append(len(copy.octets))
         copy.octets += frame
@@ -160,22 +168,30 @@ class Mirroring:
         else:
             copy.transaction.append(copy)
 
-    def _may_be_copied(self, copy: Copy, header: bytes) -> bool:
+    def _announced(self, copy: Copy, header: bytes) -> str:
+        """The body is to come: why the message cannot be copied, empty if it can."""
         size: int = _BODY_SIZE(header, _BODY_SIZE_AT)[0]
         max_size = copy.way.max_size
         if size > max_size:
-            reason = f"bodies of more than {max_size} octets are not copied"
-        elif self._kept + size > KEPT_MAX:
-            reason = f"more than {KEPT_MAX} octets of messages are not whole or not committed"
-        elif _DIRECT_REPLY in header:
-            reason = "requests by direct reply-to cannot be copied"
-        else:
-            copy.left = copy.kept = size
-            self._kept += size
-            return True
-        for channel in copy.way.channels:
-            channel.drop(reason)
-        return False
+            return f"bodies of more than {max_size} octets are not copied"
+        if _DIRECT_REPLY in header:
+            return "requests by direct reply-to cannot be copied"
+        copy.left = size
+        return self._keep(copy, len(copy.octets) + len(header) + size + 2 * FRAME_COST)
+
+    def _keep(self, copy: Copy, octets: int) -> str:
+        """Count more for a message: why it cannot be kept, empty if it can."""
+        if self._kept + octets > KEPT_MAX:
+            return f"more than {KEPT_MAX} octets of messages are not whole or not committed"
+        copy.kept += octets
+        self._kept += octets
+        return ""
+
+    def _give_up(self, channel: int) -> None:
+        """The message under way on this channel of the client's, if there is one, will not be copied."""
+        copy = self._under_way.pop(channel, None)
+        if copy is not None:
+            self._kept -= copy.kept
 
     def _release(self, copy: Copy) -> None:
         self._kept -= copy.kept
@@ -196,9 +212,7 @@ class Mirroring:
     def channel_closes(self, number: int, uncommitted: Iterable[Copy]) -> None:
         """A channel of the client's ends: a message under way will not be whole."""
         self.forget(uncommitted)
-        copy = self._under_way.pop(number, None)
-        if copy is not None:
-            self._kept -= copy.kept
+        self._give_up(number)
 
 
 def _send(way: Copying, message: bytearray, starts: Sequence[int]) -> None:

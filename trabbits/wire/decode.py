@@ -2,8 +2,8 @@
 
 Lives here: `decode_method`.  Must not know: the stream; content headers and bodies; what a method means.
 
-The fields are walked here and only table values are left to pamqp, whose own ``unmarshal`` slices a string that
-is longer than the frame silently short, ignores octets left over and reads an array past its end.
+The fields are walked here, tables in ``table.py``, and only their values are left to pamqp, whose own ``unmarshal``
+slices a string that is longer than the frame silently short, ignores octets left over and reads an array past its end.
 
 Source: AMQP 0-9-1 section 4.2 (wire-level format).
 """
@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pamqp import base, decode
+from pamqp import base
 
 from trabbits.wire.arguments import Arguments
 from trabbits.wire.constants import NOT_IMPLEMENTED
 from trabbits.wire.errors import Violation
 from trabbits.wire.methods import METHODS, name_of
-from trabbits.wire.table import check_table
+from trabbits.wire.table import decode_table
 
 
 def unknown_method(channel: int, index: int) -> Violation:
@@ -91,10 +91,8 @@ def _read(arguments: Arguments, field: str, kind: str, *, strict: bool) -> Any:
 def _read_table(arguments: Arguments, field: str) -> Any:
     octets = arguments.long_string(field)
     try:
-        check_table(octets)
-        return decode.field_table(len(octets).to_bytes(4, "big") + octets)[1]
+        return decode_table(octets)
     except Violation as violation:
         raise arguments.malformed(f"{field}: {violation.text}") from None
-    except (ValueError, ArithmeticError, OSError) as error:
-        # What RabbitMQ reads and pamqp does not: keys that are not UTF-8, timestamps behind the year 9999.
+    except ValueError as error:
         raise arguments.malformed(f"{field}: {error}") from error

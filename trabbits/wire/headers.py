@@ -11,10 +11,8 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from pamqp import decode
-
 from trabbits.wire.errors import Violation
-from trabbits.wire.table import FIXED_SIZES, SIZED_TYPES, check_table
+from trabbits.wire.table import FIXED_SIZES, SIZED_TYPES, decode_table
 
 _U32: Final = struct.Struct(">I").unpack_from
 #: In the first octet of the property flags.
@@ -103,11 +101,8 @@ class MessageHeaders(Mapping[str, Any]):
             if flags & _HEADERS:
                 try:
                     at, end = self._table(flags)
-                    table = bytes(self._octets[at:end])
-                    check_table(table)
-                    _, decoded = decode.field_table(len(table).to_bytes(4, "big") + table)
-                    self._decoded = dict(decoded)
-                except (Violation, LookupError, ValueError, ArithmeticError, OSError, struct.error):
+                    self._decoded = decode_table(bytes(self._octets[at:end]))
+                except (Violation, LookupError, ValueError, struct.error):
                     pass
         return self._decoded
 

@@ -99,6 +99,7 @@ WRONG = [
     Wrong(ANSWERS, "the user is bytes", answering(lambda _: Identity(b"ann"))),  # type: ignore[arg-type]  # that is it
     Wrong(ANSWERS, "verified is 1", answering(lambda _: Identity("a", verified=1))),  # type: ignore[arg-type]  # too
     Wrong(ANSWERS, "verifies none", answering(lambda _: Identity("a", verified=True), verifies=False)),
+    Wrong(ANSWERS, "another user's", answering(lambda _: Identity("a", Credentials("b", "b")))),
     Wrong(ANSWERS, "no mapping", answering(lambda _: Identity("a", None, ["a"]))),  # type: ignore[arg-type]  # too
     Wrong(ANSWERS, "for ['moon']", answering(lambda _: Identity("a", None, {"moon": Credentials("a", "b")}))),
     Wrong(ANSWERS, "no upstream has", answering(lambda _: Identity("a", Credentials("a", "b", "EXTERNAL")))),

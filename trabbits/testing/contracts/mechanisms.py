@@ -194,6 +194,9 @@ class AuthMechanismTestsMixIn(PluginTestsMixIn):
         known: object = identity.verified
         require(isinstance(known, bool), f"verified is {known!r}, neither true nor false")
         require(not known or mechanism.verifies, "an identity is verified, but the mechanism verifies none")
+        own = identity.credentials
+        same = known is True or not isinstance(own, Credentials) or own.username == identity.user
+        require(same, "an identity is not verified, and its credentials are another user's")
         others: object = identity.upstream_credentials
         if not isinstance(others, Mapping):
             raise AssertionError("upstream_credentials is no mapping")
