@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,8 @@ from trabbits.demo.clients import PAUSE, Subject
 from trabbits.demo.connection import Ended, connect
 from trabbits.demo.traffic import Application, TrafficService
 from trabbits.testing.broker import Broker, BrokerConnection, Faults
+from trabbits.testing.broker.faults import Fault, Moment
+from trabbits.testing.broker.line import Line
 from trabbits.testing.broker.server import BrokerServer
 
 SUBJECT = Subject("orders", ("created", "paid"), 500.0)
@@ -159,17 +161,18 @@ async def test_a_refused_beginning_is_told(place: Place) -> None:
 @pytest_twisted.ensureDeferred
 async def test_it_can_be_stopped_at_any_step_of_its_beginning(place: Place, frames: int) -> None:
     """And then nothing is connected and nothing comes back."""
-    seen: list[bytes] = []
+    seen: list[Moment] = []
     reached: Deferred[None] = Deferred()
 
     class Counting(Faults):
-        watches_frames = True
+        """Nothing goes wrong; frames are counted."""
 
-        def frame(self, connection: BrokerConnection, number: int, octets: bytes) -> bytes | None:
-            seen.append(octets)
-            if len(seen) == frames:
-                _reactor.callLater(0, reached.callback, None)
-            return octets
+        def due(self, moment: Moment, line: Line) -> Iterator[Fault]:
+            if moment.index is None:
+                seen.append(moment)
+                if len(seen) == frames:
+                    _reactor.callLater(0, reached.callback, None)
+            return iter(())
 
     place.server.broker.faults = Counting()
     beginning = start(place.application)

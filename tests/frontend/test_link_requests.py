@@ -109,13 +109,13 @@ def test_deleting_a_queue(answers: list[Any], outcome: Deletion) -> None:
     assert heard == [outcome]
 
 
-@pytest.mark.parametrize("action", [actions.DeleteQueue, actions.ProbeQueue])
+@pytest.mark.parametrize("action", [actions.CountMessages, actions.DeleteQueue, actions.ProbeQueue])
 def test_nothing_is_asked_of_a_link_that_is_gone(action: Any) -> None:
     around = Surroundings()
     (node,) = around.open()
     link = around.session.links[0]
     node.events.link_lost("gone")
-    arguments = (link, "q", 5)[: 3 if action is actions.ProbeQueue else 2]
+    arguments = (link, "q", 5)[: 2 if action is actions.DeleteQueue else 3]
     around.session.actions.append(action(*arguments))
     around.session.actions.append(actions.DrainLink(link))
     around.runner.flush()

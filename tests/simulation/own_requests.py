@@ -32,13 +32,17 @@ class OwnRequests:
         end.request(call(0, Queue.Declare, 0, queue, True, False, False, False, False), timeout, done)
 
     def count_messages(self, action: actions.CountMessages) -> None:
+        end = self._surroundings.ends.get(action.link)
+        if end is None:
+            return
+
         def counted(reply: Any) -> None:
             self._surroundings.world.ledger.count("CountMessages")
             count = (reply.message_count or 0) if isinstance(reply, Queue.DeclareOk) else 0
             self._surroundings.session.messages_counted(action.token, count)
             self._surroundings.flush()
 
-        self._declared_passively(self._surroundings.ends[action.link], action.queue, COUNT_TIMEOUT, counted)
+        self._declared_passively(end, action.queue, COUNT_TIMEOUT, counted)
 
     def probe_queue(self, action: actions.ProbeQueue) -> None:
         end = self._surroundings.ends.get(action.link)

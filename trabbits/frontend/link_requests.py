@@ -58,6 +58,9 @@ class LinkRequests:
 
     def count_messages(self, action: actions.CountMessages) -> None:
         """See `actions.CountMessages`."""
+        protocol = self._protocols.get(action.link)
+        if protocol is None:
+            return  # it ended just now, which ends the session
 
         def counted(count: int) -> None:
             self._session.messages_counted(action.token, count)
@@ -70,7 +73,7 @@ class LinkRequests:
                 self._unexpected(failure)
             counted(0)
 
-        self._request(self._protocols[action.link].count_messages(action.queue, COUNT_TIMEOUT), counted, failed)
+        self._request(protocol.count_messages(action.queue, COUNT_TIMEOUT), counted, failed)
 
     def probe_queue(self, action: actions.ProbeQueue) -> None:
         """See `actions.ProbeQueue`."""
