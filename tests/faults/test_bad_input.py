@@ -149,6 +149,7 @@ class FalseStart:
     octets: bytes
     code: int
     words: str
+    event: str = "client_violation"
 
 
 OPEN = on_0(commands.Connection.Open("/"))
@@ -156,12 +157,17 @@ CHANNEL_OPEN = encode_methods(commands.Channel.Open(), channel=1)
 
 FALSE_STARTS = [
     FalseStart("an unknown mechanism", 1, on_0(start_ok("EXTERNAL", "")), 503, "supported are PLAIN, AMQPLAIN"),
-    FalseStart("a PLAIN response without NULs", 1, on_0(start_ok(response="guest")), 403, "NUL user NUL password"),
     FalseStart(
-        "an AMQPLAIN response that is no table", 1, on_0(start_ok("AMQPLAIN", "guest")), 502, "not a field table"
+        "a PLAIN response without NULs",
+        *(1, on_0(start_ok(response="guest")), 403, "NUL user NUL password", "login_refused"),
     ),
     FalseStart(
-        "an AMQPLAIN response without login", 1, on_0(start_ok("AMQPLAIN", "")), 403, "user or password missing"
+        "an AMQPLAIN response that is no table",
+        *(1, on_0(start_ok("AMQPLAIN", "guest")), 502, "not a field table", "login_refused"),
+    ),
+    FalseStart(
+        "an AMQPLAIN response without login",
+        *(1, on_0(start_ok("AMQPLAIN", "")), 403, "user or password missing", "login_refused"),
     ),
     FalseStart("tune-ok before start-ok", 1, on_0(tune_ok()), 504, "expected connection.start-ok"),
     FalseStart("open before start-ok", 1, OPEN, 504, "expected connection.start-ok"),
@@ -209,7 +215,7 @@ def test_a_mistake_in_the_handshake(proxy: TrabbitsProcess, bystander: Bystander
     session = session_of(proxy, client)
     client.send_octets(false_start.octets)
     expect_close(client, false_start.code, false_start.words)
-    entry = proxy.wait_for_log(event="client_violation", session=session)
+    entry = proxy.wait_for_log(event=false_start.event, session=session)
     assert entry["code"] == false_start.code
     assert false_start.words in entry["message"]
     assert_alive(proxy, bystander)

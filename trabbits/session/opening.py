@@ -237,7 +237,14 @@ class Opening:
     def _refuse(self, why: str, refusal: Refusal) -> None:
         session = self._session
         mechanism = self._authentication.mechanism
-        session.log(LogId.LOGIN_REFUSED, user=self.user, address=session.address, mechanism=mechanism, text=why)
+        session.log(
+            LogId.LOGIN_REFUSED,
+            user=self.user,
+            address=session.address,
+            mechanism=mechanism,
+            code=refusal.code,
+            text=why,
+        )
         session.ending.refuse_login(refusal.code, refusal.text)
 
     def _tune(self) -> None:
