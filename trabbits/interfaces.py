@@ -13,11 +13,11 @@ and ends the affected session or request only; it never stops the proxy.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from attrs import Factory, field, frozen
-from zope.interface import Attribute, Interface
+from zope.interface import Attribute, Interface, Invalid, invariant
 
 #: Octets of the largest body that is copied, where a strategy does not say otherwise.
 COPY_MAX: Final = 1024 * 1024
@@ -72,6 +72,34 @@ class IMessageRoutingStrategy(IRoutingStrategy):
         `headers` are the message's ``headers`` property, decoded when first looked at, empty without one.  It must not
         be kept or changed.
         """
+
+
+def _names_headers(strategy: IHeaderRoutingStrategy) -> None:
+    names: object = strategy.header_names
+    if not isinstance(names, Collection) or isinstance(names, str | bytes):
+        raise Invalid(f"header_names is {names!r:.100}, expected a collection of names")
+    for name in names:
+        try:
+            named = 0 < len(name.encode()) <= 255
+        except (AttributeError, UnicodeEncodeError):
+            named = False
+        if not named:
+            raise Invalid(f"header_names has {name!r:.100}, which is no name of a header")
+
+
+class IHeaderRoutingStrategy(IMessageRoutingStrategy):
+    """One that says which headers it reads: trabbits asks it once for messages that have the same values there.
+
+    For the same exchange, routing key and values of the named headers (which may be missing) the answer must be the
+    same for as long as the configuration lives, as for `route`.  This is for headers of few different values: where
+    each message has one of its own, remembering answers costs more than asking.
+    """
+
+    header_names: Collection[str] = Attribute(
+        "Names of all the headers that an answer may depend on, each 1 to 255 octets of UTF-8."
+    )
+
+    invariant(_names_headers)
 
 
 class IMirroringStrategy(IRoutingStrategy):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import pytest
@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import AfterValidator, BaseModel, Field, SecretStr
 from pydantic_core import PydanticCustomError
+from zope.interface import implementer
 
 from tests.config.configurations import WEIGHTED, changed, json_values, refused
 from trabbits.config import Config, ConfigError, config_hash, masked, parse_config
 from trabbits.config.origin import Origin
 from trabbits.config.schema import json_schema
-from trabbits.interfaces import IRoutingStrategy
+from trabbits.interfaces import IHeaderRoutingStrategy, IRoutingStrategy
 from trabbits.plugins.catalogue import Broken, Catalogue, Found, discover
 from trabbits.plugins.declaring import Plugin, PluginContext, PluginOptions, UpstreamName
 
@@ -58,11 +59,26 @@ class OddOptions(PluginOptions):
     made: str = ""
 
 
+@implementer(IHeaderRoutingStrategy)
+class Letters:
+    """Has a text where a collection of texts is wanted, which Python takes for one."""
+
+    header_names = "tenant"
+
+    def route(self, exchange: str, routing_key: str) -> str | None:
+        return None
+
+    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> str | None:
+        return None
+
+
 def _make(options: OddOptions, _: PluginContext) -> object:
     if options.made.startswith("value"):
         raise ValueError(f"cannot:\n{options.made}")
     if options.made.startswith("raise"):
         raise RuntimeError(options.made)
+    if options.made == "letters":
+        return Letters()
     if options.made:
         Key.model_validate({"secret": 5, "note": options.made, "x": 1})
     return object()
@@ -253,6 +269,7 @@ def test_upstreams_that_options_name() -> None:
         ({"made": "raise x"}, "options", 'the plugin "odd" cannot be made: RuntimeError in test_plugins.py'),
         ({"made": "value x"}, "options", "cannot: value x"),
         ({"made": "x"}, "options", "secret: Input should be a valid string; x: Extra inputs"),
+        ({"made": "letters"}, "options", "what the plugin \"odd\" makes is wrong: header_names is 'tenant', expected"),
         ({"checked": "custom"}, "options.checked", "expected something else (too short)"),
         ({"checked": "told"}, "options.checked", "expected something else (nonsense)"),
         ({"either": "x"}, "options.either", 'expected a list, found "x"'),

@@ -25,7 +25,7 @@ class Terminal(io.StringIO):
 def size(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The terminal's columns and lines."""
     current = [20, 10]
-    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size(current))
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda *_, **__: os.terminal_size(current))
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     return current

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from zope.interface import implementer
 
 from trabbits.interfaces import (
     IConnectionPolicy,
+    IHeaderRoutingStrategy,
     IMessageRoutingStrategy,
     INodeSelector,
     IQueueAttributeRewriter,
@@ -61,6 +62,16 @@ class Headless:  # type: ignore[misc]
     """Lacks a method."""
 
     def route(self, exchange: str, routing_key: str) -> str | None:
+        return None
+
+
+@implementer(IHeaderRoutingStrategy)
+class Letters(Headless):
+    """Names one header, and spells it."""
+
+    header_names = "tenant"
+
+    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> str | None:
         return None
 
 
@@ -118,6 +129,9 @@ def found(provides: Any, make: Any, options: type[PluginOptions] = NoOptions) ->
         ),
         pytest.param(
             found(IRoutingStrategy, lambda options, context: Headless()), "route_message", id="more than it has to be"
+        ),
+        pytest.param(
+            found(IRoutingStrategy, lambda options, context: Letters()), "header_names is 'tenant'", id="a bad value"
         ),
         pytest.param(found(IConnectionPolicy, lambda options, context: Explosive()), "OSError: boom", id="explosive"),
         pytest.param(

@@ -13,7 +13,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from tests.plugins.routing_options import assert_refused, make
-from trabbits.interfaces import IMessageRoutingStrategy, IRoutingStrategy
+from trabbits.interfaces import IHeaderRoutingStrategy, IMessageRoutingStrategy, IRoutingStrategy
 from trabbits.plugins import catalogue
 from trabbits.plugins.catalogue import Catalogue, Found
 from trabbits.plugins.combining import PartFailed
@@ -25,6 +25,8 @@ from trabbits.plugins.first_match import (
     FirstMatchOptions,
     first_match,
 )
+from trabbits.plugins.mirror import MirrorByMessage, Wishes
+from trabbits.plugins.sticky import POINTS
 
 BY_EXCHANGE = {"plugin": "exchange", "options": {"rules": [{"exchange": "orders", "upstream": "lapin"}]}}
 BY_HEADER = {"plugin": "headers", "options": {"rules": [{"match": {"vip": True}, "upstream": "rabbit"}]}}
@@ -200,3 +202,38 @@ def test_any_options_give_a_strategy_or_a_value_error(parts: Any) -> None:
     except ValueError:
         return
     verifyObject(IRoutingStrategy, strategy)
+
+
+@implementer(IHeaderRoutingStrategy)
+class NamesHeader(SaysHeader):
+    """Says that it is "to"."""
+
+    header_names = ("to",)
+
+
+@pytest.mark.parametrize(
+    ("parts", "names"),
+    [
+        ([Says, NamesHeader], ("to",)),
+        ([NamesHeader, NamesHeader], ("to",)),
+        ([NamesHeader, SaysHeader], None),
+        ([SaysHeader], None),
+    ],
+)
+def test_it_names_headers_if_all_parts_that_read_them_do(
+    parts: list[type[Says]], names: tuple[str, ...] | None
+) -> None:
+    strategy = FirstMatchByMessage([(str(number), part(None)) for number, part in enumerate(parts)])
+    assert IHeaderRoutingStrategy.providedBy(strategy) == (names is not None)
+    assert getattr(strategy, "header_names", None) == names
+    mirrored = MirrorByMessage("first", strategy, Wishes(("b",), POINTS, 100))
+    assert IHeaderRoutingStrategy.providedBy(mirrored) == (names is not None)
+    assert getattr(mirrored, "header_names", None) == names
+
+
+def test_with_the_built_in_ones_headers_are_named_once() -> None:
+    rules = [{"match": {"a": 1, "b": None}, "upstream": "lapin"}, {"match": {"a": 2}, "upstream": "hase"}]
+    both = {"strategies": [BY_HEADER, {"plugin": "headers", "options": {"rules": rules}}, BY_KEY]}
+    strategy = make("first_match", both)
+    verifyObject(IHeaderRoutingStrategy, strategy)
+    assert strategy.header_names == ("vip", "a", "b")

@@ -13,8 +13,9 @@ from tests.session.conftest import Opening
 from tests.session.fans import ack, confirm
 from tests.session.frames import on
 from tests.session.playbook import Playbook
-from trabbits.interfaces import IMessageRoutingStrategy
+from trabbits.interfaces import IHeaderRoutingStrategy, IMessageRoutingStrategy
 from trabbits.log_ids import LogId
+from trabbits.session import fan_publish
 from trabbits.wire import constants as amqp
 
 
@@ -36,6 +37,13 @@ class ByTenant:
         return name
 
 
+@implementer(IHeaderRoutingStrategy)
+class ByNamedTenant(ByTenant):
+    """The same, and says which header it is."""
+
+    header_names: tuple[str, ...] = ("to",)
+
+
 def message(to: str | None, octets: bytes = b"body", channel: int = 1, piece: int = 100_000, **more: Any) -> bytes:
     """A publish with this header."""
     headers = {"to": to, **more} if to is not None else None
@@ -46,9 +54,10 @@ def message(to: str | None, octets: bytes = b"body", channel: int = 1, piece: in
     return b"".join(parts)
 
 
-@pytest.fixture
-def strategy() -> ByTenant:
-    return ByTenant()
+@pytest.fixture(params=[ByTenant, ByNamedTenant])
+def strategy(request: pytest.FixtureRequest) -> ByTenant:
+    made: ByTenant = request.param()
+    return made
 
 
 @pytest.fixture
@@ -145,14 +154,14 @@ def test_frames_for_all_links_do_not_cut_a_message(play: Playbook) -> None:
     play.expect_link("b", octets[-33:], on(1, commands.Basic.Qos(prefetch_count=1)))
 
 
-def test_a_strategy_that_fails_ends_the_session_with_its_name(play: Playbook) -> None:
+def test_a_strategy_that_fails_ends_the_session_with_its_name(play: Playbook, strategy: ByTenant) -> None:
     play.client(message("bad"), message("a"))
     logged = [fields for entry, fields in play.logged if entry is LogId.ROUTING_FAILED]
-    assert logged[0]["plugin"] == "ByTenant"
+    assert logged[0]["plugin"] == type(strategy).__name__
     sent = play.taken("client")
     close: Any = frame.unmarshal(sent[-1])[2]
     assert close.reply_code == amqp.INTERNAL_ERROR
-    assert "ByTenant" in close.reply_text
+    assert type(strategy).__name__ in close.reply_text
     play.skip()
 
 
@@ -174,3 +183,64 @@ def test_an_upstream_that_is_not_attached(fresh: Opening, strategy: ByTenant, co
     else:
         assert (reply.reply_code, reply.name) == (404, "Channel.Close")
     play.skip()
+
+
+def test_a_strategy_that_names_its_headers_is_asked_once_for_the_same_values(opened: Opening) -> None:
+    strategy = ByNamedTenant()
+    play = opened("a", "b", routing=strategy)
+    octets = [message("b", trace=number) for number in range(3)]
+    play.client(*octets, message("a"), message(None), message(None))
+    play.expect_link("b", *octets)
+    play.expect_link("a", message("a"), message(None), message(None))
+    assert strategy.seen == [{"to": "b", "trace": 0}, {"to": "a"}, {}]
+
+
+@pytest.mark.parametrize("names", [(), ("to",), ("to", "colour"), ("colour", "to", "missing")])
+def test_what_it_names_is_what_matters(opened: Opening, names: tuple[str, ...]) -> None:
+    strategy = ByNamedTenant()
+    strategy.header_names = names
+    play = opened("a", "b", routing=strategy)
+    octets = [message(to, colour=colour, trace="x") for to in "ab" for colour in ("red", "blue", 1, "1")]
+    play.client(*octets, *octets)
+    asked = {tuple((name, repr(seen.get(name))) for name in names) for seen in strategy.seen}
+    assert len(asked) == len(strategy.seen) == {0: 1, 1: 2}.get(len(names), 8)
+    play.skip()
+
+
+def test_other_exchanges_and_keys_are_asked_for_themselves(opened: Opening) -> None:
+    strategy = ByNamedTenant()
+    play = opened("a", "b", routing=strategy)
+    content = message("b")[len(on(1, commands.Basic.Publish(exchange="x", routing_key="k"))) :]
+    for exchange, key in (("x", "k"), ("x", "l"), ("xk", ""), ("x", "k")):
+        play.client(on(1, commands.Basic.Publish(exchange=exchange, routing_key=key)) + content)
+        play.skip()
+    assert len(strategy.seen) == 3
+
+
+def test_what_is_remembered_is_bounded(opened: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fan_publish, "VALUES_MAX", 10)
+    monkeypatch.setattr(fan_publish, "VALUES_SIZE_MAX", 100)
+    strategy = ByNamedTenant()
+    strategy.header_names = ("trace",)
+    play = opened("a", "b", routing=strategy)
+    relay: Any = play.session.relay
+    play.client(*(message("b", trace=str(number)) for number in range(25)))
+    assert len(strategy.seen) == 25
+    assert len(relay.publishing.by_values) == 5
+    play.skip()
+    long = message("b", trace="x" * 101)
+    play.client(long, long)
+    assert len(strategy.seen) == 27
+    play.skip()
+
+
+def test_a_failure_is_not_remembered(opened: Opening) -> None:
+    """Nor does a table that nobody can read stand for one without headers."""
+    strategy = ByNamedTenant()
+    play = opened("a", "b", routing=strategy)
+    corrupt = message("b").replace(b"\x02toS", b"\x02toZ")
+    play.client(corrupt, message(None), message("bad"))
+    play.skip()
+    relay: Any = play.session.relay
+    assert [values for (_, values) in relay.publishing.by_values] == [b""]
+    assert strategy.seen == [{}, {}, {"to": "bad"}, {"to": "bad"}]

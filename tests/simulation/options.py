@@ -9,10 +9,17 @@ from random import Random
 from typing import Final
 
 from attrs import frozen
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
 from tests.simulation.topology import QUEUES, RENAMED, ByHeader, ByKey, MirroredByHeader, MirroredByKey
-from trabbits.interfaces import IQueueAttributeRewriter, IQueueRenamer, IRoutingStrategy, QueueAttributes, QueueDeclare
+from trabbits.interfaces import (
+    IHeaderRoutingStrategy,
+    IQueueAttributeRewriter,
+    IQueueRenamer,
+    IRoutingStrategy,
+    QueueAttributes,
+    QueueDeclare,
+)
 from trabbits.plugins.plain import Plain
 from trabbits.session.authentication import MechanismSettings
 from trabbits.session.settings import SessionSettings, UpstreamSettings
@@ -46,6 +53,7 @@ class Options:
     chunks: str
     interleave: bool
     by_headers: bool
+    headers_named: bool
     mirrors: bool
     best_effort: bool
     transactional: float
@@ -66,7 +74,9 @@ class Options:
             if (value := getattr(self, name))
         ]
         parts += [
-            name for name in ("interleave", "by_headers", "mirrors", "best_effort", "watched") if getattr(self, name)
+            name
+            for name in ("interleave", "by_headers", "headers_named", "mirrors", "best_effort", "watched")
+            if getattr(self, name)
         ]
         parts += [f"faults {self.faults}", f"held_max {self.held_max}", f"heartbeat {self.heartbeat}"]
         return ", ".join(parts)
@@ -104,6 +114,7 @@ def options_of(random: Random, steps: int | None = None) -> Options:
         interleave=random.random() < 0.3,
         mirrors=random.random() < 0.15,
         by_headers=random.random() < 0.2,
+        headers_named=random.random() < 0.5,
         best_effort=random.random() < 0.7,
         transactional=random.choice((0.0, 0.1, 0.55)),
         faults=random.choice((0.0, 0.0, 0.01, 0.04)),
@@ -168,6 +179,8 @@ def settings_of(options: Options) -> SessionSettings:
         routing: IRoutingStrategy = (MirroredByHeader if options.by_headers else MirroredByKey)(options.names)
     else:
         routing = ByHeader() if options.by_headers else ByKey()
+    if options.by_headers and options.headers_named:
+        alsoProvides(routing, IHeaderRoutingStrategy)
     return SessionSettings(
         upstreams=tuple(upstreams),
         routing=routing,

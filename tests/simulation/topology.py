@@ -88,6 +88,8 @@ class ByHeader:
     """The header ``to`` is the upstream's name; without it, no opinion."""
 
     by_headers = True
+    #: For those that say what they read.
+    header_names = ("to",)
 
     def route(self, exchange: str, routing_key: str) -> Decision:
         return None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import commands, frame, header
 
-from trabbits.wire.headers import MessageHeaders
+from trabbits.wire.headers import MessageHeaders, header_key, raw_header
+from trabbits.wire.table import split_table
 
 NAMES = st.text(min_size=1, max_size=20)
 VALUES = st.one_of(st.text(max_size=30), st.booleans(), st.integers(-(2**31), 2**31 - 1), st.lists(st.text(max_size=5)))
@@ -52,3 +54,61 @@ def test_a_corrupt_table_is_no_surprise(junk: bytes, length: int) -> None:
     found = MessageHeaders(octets)
     found.get("a")
     assert all(isinstance(name, str) for name in dict(found))
+
+
+RAW: Any = st.one_of(
+    VALUES,
+    st.dictionaries(NAMES, VALUES, max_size=3),
+    st.none(),
+    st.binary(max_size=9).map(bytearray),
+    st.floats(-1e9, 1e9),
+)
+
+
+@given(st.dictionaries(st.sampled_from("abc"), RAW), st.sampled_from("abc"), st.binary(max_size=10))
+def test_a_raw_header_is_its_entry(headers: dict[str, Any], name: str, before: bytes) -> None:
+    """With its type: what looks alike decoded, such as 1 and "1", stays apart."""
+    frame_octets = octets_of(headers or None, content_type="x" if name == "a" else None)
+    at, end = len(before), len(before) + len(frame_octets) - 1
+    found = raw_header(before + frame_octets, at, end, header_key(name))
+    assert found == (entries_of(frame_octets).get(name.encode(), b"") if headers else b"")
+
+
+def entries_of(octets: bytes) -> dict[bytes, bytes]:
+    """The entries of the table in a content header frame whose content type, if any, is one octet."""
+    at = 21 + (2 if octets[19] & 0x80 else 0)
+    size = int.from_bytes(octets[at : at + 4], "big")
+    return dict(split_table(octets[at + 4 : at + 4 + size]))
+
+
+def test_a_name_inside_a_value_is_no_header() -> None:
+    octets = octets_of({"before": "\x01aS\0\0\0\x01x", "a": "y", "after": "\x01aS\0\0\0\x01z"})
+    assert raw_header(octets, 0, len(octets) - 1, header_key("a")) == b"S\0\0\0\x01y"
+    octets = octets_of({"before": "\x01aS\0\0\0\x01x"})
+    assert raw_header(octets, 0, len(octets) - 1, header_key("a")) == b""
+
+
+def test_of_several_headers_of_one_name_the_first_counts() -> None:
+    """As in RabbitMQ's table_lookup; however they are looked at."""
+    entries = b"\x01aS\0\0\0\x01x\x01aS\0\0\0\x01y"
+    good = octets_of({"a": "x"})
+    at = good.index(b"\x01a") - 4
+    octets = good[:at] + len(entries).to_bytes(4, "big") + entries
+    octets = octets[:3] + (len(octets) - 7).to_bytes(4, "big") + octets[7:] + b"\xce"
+    assert MessageHeaders(octets).get("a") == "x"
+    assert dict(MessageHeaders(octets)) == {"a": "x"}
+
+
+@given(st.binary(max_size=40), st.integers(0, 60))
+def test_a_corrupt_table_gives_no_octets_of_others(junk: bytes, length: int) -> None:
+    """It raises, or what it finds stands in the table and in the frame."""
+    good = octets_of({"a": "b"})
+    table_at = good.index(b"\x01a") - 4
+    octets = good[:table_at] + length.to_bytes(4, "big") + junk
+    end = len(octets)
+    octets = octets[:3] + (end - 7).to_bytes(4, "big") + octets[7:] + b"\xce" + b"\x01aS\0\0\0\x01x" * 3
+    try:
+        found = raw_header(octets, 0, end, header_key("a"))
+    except (LookupError, ValueError, struct.error):
+        return
+    assert found in octets[table_at + 4 : min(end, table_at + 4 + length)]

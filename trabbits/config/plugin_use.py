@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import ErrorDetails, InitErrorDetails
+from zope.interface import Invalid, providedBy
 from zope.interface.interface import InterfaceClass
 
 from trabbits.config.errors import Location, Told, expected, told
@@ -101,7 +102,13 @@ class PluginUse(BaseModel):
 
     def make(self, context: PluginContext) -> Any:
         """What the plugin is for.  Raises ValueError if it cannot be."""
-        return self._declaration.make(self._validated, context)
+        made = self._declaration.make(self._validated, context)
+        for interface in providedBy(made):
+            try:
+                interface.validateInvariants(made)
+            except Invalid as error:
+                raise ValueError(f'what the plugin "{self.plugin}" makes is wrong: {error}') from None
+        return made
 
     def __eq__(self, other: object) -> bool:
         """Whether both mean the same, however it is written."""

@@ -81,6 +81,7 @@ def check_made(found: Found, catalogue: Catalogue, context: PluginContext, optio
         for interface in providedBy(made):
             if interface.isOrExtends(wanted):
                 verifyObject(interface, made)
+                interface.validateInvariants(made)
     except Invalid as error:
         return Checked(f"what it makes is wrong: {' '.join(str(error).split())}")
     except Exception as error:  # attributes that raise

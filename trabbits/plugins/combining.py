@@ -1,18 +1,18 @@
 """What strategies that ask others share: how a part stands in the options, how it is made, and how it is asked.
 
-Lives here: `Part`, `made`, `question`, `PartFailed`.
+Lives here: `Part`, `made`, `question`, `header_names`, `PartFailed`.
 Must not know: which strategies there are; the context makes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Final, TypeAlias
 
 from pydantic import Field, ValidationError, field_serializer
 
-from trabbits.interfaces import Decision, IMessageRoutingStrategy, IRoutingStrategy
+from trabbits.interfaces import Decision, IHeaderRoutingStrategy, IMessageRoutingStrategy, IRoutingStrategy
 from trabbits.plugins.declaring import PluginContext, PluginOptions
 
 #: Answers remembered for each part that needs no headers, beside parts that do.
@@ -35,6 +35,17 @@ def question(part: Any) -> Question:
         return asked
     remembered = lru_cache(maxsize=_REMEMBERED)(part.route)
     return lambda exchange, routing_key, _: remembered(exchange, routing_key)
+
+
+def header_names(parts: Iterable[Any]) -> tuple[str, ...] | None:
+    """The headers that decide what any of the parts answers; None if one of them does not say, or none reads any."""
+    names: dict[str, None] = {}
+    for part in parts:
+        if IHeaderRoutingStrategy.providedBy(part):
+            names.update(dict.fromkeys(part.header_names))
+        elif IMessageRoutingStrategy.providedBy(part):
+            return None
+    return tuple(names) or None
 
 
 class Part(PluginOptions):

@@ -13,8 +13,14 @@ from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 from zope.interface import alsoProvides, implementer
 
-from trabbits.interfaces import Decision, IMessageRoutingStrategy, IMirroringStrategy, IRoutingStrategy
-from trabbits.plugins.combining import Part, PartFailed, made, question
+from trabbits.interfaces import (
+    Decision,
+    IHeaderRoutingStrategy,
+    IMessageRoutingStrategy,
+    IMirroringStrategy,
+    IRoutingStrategy,
+)
+from trabbits.plugins.combining import Part, PartFailed, header_names, made, question
 from trabbits.plugins.declaring import Plugin, PluginContext, PluginOptions
 
 NAME: Final = "first_match"
@@ -47,6 +53,10 @@ class FirstMatchByMessage(FirstMatch):
     def __init__(self, parts: Sequence[tuple[str, IRoutingStrategy]]) -> None:
         super().__init__(parts)
         self._questions = [(name, question(part)) for name, part in parts]
+        names = header_names(part for _, part in parts)
+        if names is not None:
+            self.header_names = names
+            alsoProvides(self, IHeaderRoutingStrategy)
 
     def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Decision:
         for name, ask in self._questions:

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from zope.interface import implementer
 
-from trabbits.interfaces import IMessageRoutingStrategy, IRoutingStrategy
+from trabbits.interfaces import IHeaderRoutingStrategy, IRoutingStrategy
 from trabbits.plugins.declaring import Plugin, PluginOptions, UpstreamName
 from trabbits.plugins.sticky import HeaderName
 
@@ -49,7 +49,7 @@ class _Candidate:
     upstream: str
 
 
-@implementer(IMessageRoutingStrategy)
+@implementer(IHeaderRoutingStrategy)
 class Headers:
     """The first rule that holds gives the upstream, `default` the one for messages for which none does.
 
@@ -58,6 +58,7 @@ class Headers:
 
     def __init__(self, rules: Sequence[Rule], default: str | None = None) -> None:
         self._default = default
+        self.header_names = tuple(dict.fromkeys(header for rule in rules for header in rule.match))
         found: dict[str, dict[Hashable, list[_Candidate]]] = {}
         for rank, rule in enumerate(rules):
             conditions = [(header, _comparable_or_present(value)) for header, value in rule.match.items()]

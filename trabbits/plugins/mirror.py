@@ -13,17 +13,18 @@ from typing import Annotated, Any, Final
 from attrs import frozen
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
 from trabbits.interfaces import (
     COPY_MAX,
     Decision,
+    IHeaderRoutingStrategy,
     IMessageRoutingStrategy,
     IMirroringStrategy,
     IRoutingStrategy,
     Mirrored,
 )
-from trabbits.plugins.combining import Part, PartFailed, made
+from trabbits.plugins.combining import Part, PartFailed, header_names, made
 from trabbits.plugins.declaring import Plugin, PluginContext, PluginOptions, UpstreamName
 from trabbits.plugins.sticky import POINTS, point
 
@@ -83,6 +84,10 @@ class MirrorByMessage(Mirror):
     def __init__(self, name: str, inner: IMessageRoutingStrategy, wishes: Wishes) -> None:
         super().__init__(name, inner, wishes)
         self._route_message = inner.route_message
+        names = header_names([inner])
+        if names is not None:
+            self.header_names = names
+            alsoProvides(self, IHeaderRoutingStrategy)
 
     def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Decision:
         try:

@@ -1,6 +1,7 @@
 """A fan session: several links behind one client, and the same contract as over one.
 
-Lives here: which part of the session takes which method, the routes of the common ones, and what these parts share.
+Lives here: which part of the session takes which method, and what these parts share.
+    fan_client.py    the routes of what the client sends
     fan_link.py      the routes of what a link sends
     fan_publish.py   which link gets a publish, returns
     fan_settle.py    acknowledgements that are not the common case
@@ -16,12 +17,12 @@ Source: the table "What a client sees" of the architecture document.
 from __future__ import annotations
 
 from collections.abc import Callable
-from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from trabbits.session.actions import Action, PauseLink, ResumeLink
 from trabbits.session.consumers import Consumer, Held
 from trabbits.session.fan_channel import FanChannel
+from trabbits.session.fan_client import ClientRoutes
 from trabbits.session.fan_close import Closings
 from trabbits.session.fan_get import Gets
 from trabbits.session.fan_link import LinkRoutes, delivered
@@ -48,10 +49,6 @@ if TYPE_CHECKING:
 HELD_MAX: Final = 64 * 1024 * 1024
 #: Octets that may wait for another link's message to end before links are paused.
 WAITING_MAX: Final = 1024 * 1024
-
-_TAG = Struct(">Q").unpack_from
-_HEAD = Struct(">BHI").unpack_from
-_SET_TAG = Struct(">Q").pack_into
 
 
 class FanRelay:
@@ -101,11 +98,9 @@ class FanRelay:
     def start(self) -> None:
         self.session.probing.barrier = self.requests.barrier
         scanner = self.session.client_scanner
-        publish = self._publish_by_headers if self.publishing.by_headers is not None else self._publish
-        if self.session.mirroring is not None and self.publishing.by_headers is None:
-            publish = self._publish_mirrored
-        scanner.carrying = {amqp.BASIC_PUBLISH: publish}
-        scanner.bare = {amqp.BASIC_ACK: self._ack}
+        of_client = ClientRoutes(self)
+        scanner.carrying = {amqp.BASIC_PUBLISH: of_client.publish()}
+        scanner.bare = {amqp.BASIC_ACK: of_client.ack}
         observation = self.session.observation
         names = {id(link.out): link.name for link in self.links}
         labels: Callable[[Destination], str | None] = lambda to: names.get(id(to))  # noqa: E731 - or the other one
@@ -120,77 +115,6 @@ class FanRelay:
             link.scanner.observe = observation.link_tap(link.name, labels=not_held)
             link.scanner.began = routes.began
             link.scanner.watch = routes.note_reply_keys
-
-    # Routes of what the client sends
-
-    def _publish(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
-        state = self.channels.get(channel)
-        if state is None or state.special:
-            return None
-        # Exchange and routing key as they stand in the frame, without the ticket before and the bits behind.
-        link = self.publishing.routes.get(octets[start + 13 : end - 2])
-        if link is None:
-            return None
-        confirms = state.confirms
-        if confirms is not None:
-            state.links[link].confirms.published(confirms.published())
-        return link.out
-
-    def _publish_mirrored(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
-        """As `_publish`, where some messages are copied."""
-        state = self.channels.get(channel)
-        if state is None or state.special:
-            return None
-        key = octets[start + 13 : end - 2]
-        to: Destination
-        link = self.publishing.routes.get(key)
-        if link is not None:
-            to = link.out
-        else:
-            way = self.publishing.mirrored.get(key)
-            if way is None:
-                return None
-            link, to = way.link, way
-        confirms = state.confirms
-        if confirms is not None:
-            state.links[link].confirms.published(confirms.published())
-        return to
-
-    def _publish_by_headers(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
-        """As `_publish`, where the content header stands whole behind the method, as it almost always does."""
-        state = self.channels.get(channel)
-        if state is None or state.special or len(octets) < end + 21:
-            return None
-        kind, its_channel, size = _HEAD(octets, end)
-        if kind != amqp.FRAME_HEADER or its_channel != channel or end + size + 8 > len(octets):
-            return None
-        way = self.publishing.way_by_headers(octets[start + 13 : end - 2], octets, end)
-        if way is None:
-            return None
-        to: Destination
-        link, to = (way.link, way) if isinstance(way, Copying) else (way, way.out)
-        confirms = state.confirms
-        if confirms is not None:
-            state.links[link].confirms.published(confirms.published())
-        return to
-
-    def _ack(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
-        state = self.channels.get(channel)
-        if state is None or state.special or end - start != 21 or octets[start + 19]:
-            return None
-        entry = state.deliveries.outstanding.pop(_TAG(octets, start + 11)[0], None)
-        if entry is None:
-            return None
-        link, tag, consumer = entry
-        _SET_TAG(self.session.client_scanner.patchable, start + 11, tag)
-        if consumer is not None:
-            consumer.unacked -= 1
-            state.unacked -= 1
-            if consumer.held or state.limit:
-                self.release(state)
-        return link.out
-
-    # Everything else
 
     def client_method(self, index: int, channel: int, frame: bytes) -> Destination | None:
         state = self.channels.get(channel)

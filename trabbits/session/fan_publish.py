@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
-from trabbits.interfaces import Decision, IMessageRoutingStrategy, Mirrored
+from trabbits.interfaces import Decision, IHeaderRoutingStrategy, IMessageRoutingStrategy, Mirrored
 from trabbits.log_ids import LogId
 from trabbits.session.fan_channel import FanChannel
 from trabbits.session.fan_undecided import Undecided
@@ -21,7 +21,7 @@ from trabbits.session.tee import Tee
 from trabbits.wire import constants as amqp
 from trabbits.wire.encode import ack_frame, nack_frame
 from trabbits.wire.errors import Violation
-from trabbits.wire.headers import MessageHeaders
+from trabbits.wire.headers import MessageHeaders, header_key
 from trabbits.wire.peek import ack_flags, delivery_tag, exchange_and_key, publish_is_mandatory
 from trabbits.wire.scanner import DISCARD, Content, Destination
 
@@ -31,9 +31,17 @@ if TYPE_CHECKING:
 
 #: Distinct (exchange, routing key) pairs remembered per session.
 ROUTES_MAX: Final = 10_000
+#: Distinct values of headers remembered per session, and octets of the largest that are.
+VALUES_MAX: Final = 1_000
+VALUES_SIZE_MAX: Final = 1_024
 #: Reply-to keys for which returns are counted per session.
 REPLY_KEYS_MAX: Final = 1_000
 _REPLY_TEXT_AT: Final = 13
+
+#: The link that counts a publish, and what its octets are appended to.
+Goal: TypeAlias = "tuple[Link, Destination]"
+#: What a strategy that names headers decides by: exchange and key, and the header's value or those of all of them.
+Values: TypeAlias = tuple[bytes, bytes | tuple[bytes, ...]]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -55,6 +63,12 @@ class Publishing:
         self._by_answer.update((link.name, link) for link in relay.links)
         #: (exchange, routing key) as they stand in a frame -> as texts, where the strategy is asked for every message.
         self._addresses: dict[bytes, tuple[str, str]] = {}
+        #: The headers that answers depend on, as they stand in a frame, if the strategy names them.
+        self.header_keys: tuple[bytes, ...] | None = None
+        if IHeaderRoutingStrategy.providedBy(routing):
+            self.header_keys = tuple(header_key(name) for name in routing.header_names)
+        #: (exchange, routing key) and the values of these headers, as they stand in frames -> where messages go.
+        self.by_values: dict[Values, Goal] = {}
         self._configured = {upstream.name for upstream in relay.session.settings.upstreams}
         #: (exchange, routing key) as they stand in a frame -> the link.
         self.routes: dict[bytes, Link] = {}
@@ -87,14 +101,14 @@ class Publishing:
             return self._send(state, known, frame)
         way = self._way(self._unattached.get(raw) or self._route(exchange, key))
         if isinstance(way, str):
-            _remember(self._unattached, raw, way)
+            _remember(self._unattached, raw, way, ROUTES_MAX)
             return self._unroutable(state, way, exchange, key)
         if not exchange and _calls_queues_differently(way):
-            _remember(self._named, raw, way)
+            _remember(self._named, raw, way, ROUTES_MAX)
         elif isinstance(way, Copying):
-            _remember(self.mirrored, raw, way)
+            _remember(self.mirrored, raw, way, ROUTES_MAX)
         else:
-            _remember(self.routes, raw, way)
+            _remember(self.routes, raw, way, ROUTES_MAX)
         return self._send(state, way, frame)
 
     def _way(self, answer: Decision) -> Link | Copying | str:
@@ -110,7 +124,7 @@ class Publishing:
         if isinstance(link, str | Copying):
             return link
         way = mirroring.way(link, answer) or link
-        _remember(self._ways, _asked(answer), way)
+        _remember(self._ways, _asked(answer), way, ROUTES_MAX)
         return way
 
     def _send(self, state: FanChannel, way: Link | Copying, frame: bytes) -> Destination:
@@ -128,8 +142,8 @@ class Publishing:
             return way
         return link.out
 
-    def way_by_headers(self, raw: bytes, octets: bytes, at: int) -> Link | Copying | None:
-        """The way of a publish with this exchange and key, as they stand in its frame; its header stands at `at`.
+    def goal_by_headers(self, raw: bytes, octets: bytes, at: int) -> Goal | None:
+        """Where a publish with this exchange and key goes, as they stand in its frame; its header stands at `at`.
 
         None when it is no common case.  Then the strategy is asked again: it has failed, or its upstream is missing.
         """
@@ -141,9 +155,17 @@ class Publishing:
             way = self._by_answer.get(answer) if not isinstance(answer, Mirrored) else self._way(answer)
         except Exception:  # it fails again where there is a place to say so
             return None
-        if isinstance(way, str) or (not exchange and way is not None and _calls_queues_differently(way)):
+        if way is None or isinstance(way, str) or (not exchange and _calls_queues_differently(way)):
             return None
-        return way
+        return (way.link, way) if isinstance(way, Copying) else (way, way.out)
+
+    def goal_by_values(self, values: Values, octets: bytes, at: int) -> Goal | None:
+        """The same for a publish with these values in the headers that the answer depends on; it is remembered."""
+        raw, found = values
+        goal = self.goal_by_headers(raw, octets, at)
+        if goal is not None and (len(found) if isinstance(found, bytes) else sum(map(len, found))) <= VALUES_SIZE_MAX:
+            _remember(self.by_values, values, goal, VALUES_MAX)
+        return goal
 
     def _address(self, raw: bytes) -> tuple[str, str]:
         """Exchange and routing key as texts.  Raises ValueError where the strategy is asked otherwise, if at all."""
@@ -152,7 +174,7 @@ class Publishing:
         if len(key) != raw[1 + size] or (not exchange and key.startswith(PREFIX)):
             raise ValueError(raw)
         address = exchange.decode(), key.decode()
-        _remember(self._addresses, raw, address)
+        _remember(self._addresses, raw, address, ROUTES_MAX)
         return address
 
     def _decide(self, state: FanChannel, frame: bytes, undecided: Undecided, octets: bytes) -> Destination:
@@ -354,7 +376,7 @@ def _asked(answer: Mirrored) -> tuple[str | None, tuple[str, ...], int]:
     return answer.upstream, answer.copies, answer.max_size
 
 
-def _remember(routes: dict[K, V], key: K, way: V) -> None:
-    if len(routes) >= ROUTES_MAX:
+def _remember(routes: dict[K, V], key: K, way: V, most: int) -> None:
+    if len(routes) >= most:
         routes.clear()
     routes[key] = way

@@ -1,6 +1,6 @@
 """The ``headers`` property of a message, read from its content header only as far as somebody looks.
 
-Lives here: `MessageHeaders`.  Must not know: who looks, and what for.
+Lives here: `MessageHeaders`, `raw_header` and `header_key`.  Must not know: who looks, and what for.
 
 Source: AMQP 0-9-1 section 4.2.6.1 (content headers), 1.8.1 (the basic class: content-type, content-encoding, headers).
 """
@@ -23,9 +23,62 @@ _HEADERS: Final = 0x20
 _FLAGS_AT: Final = 19
 _PROPERTIES_AT: Final = 21
 _LONG_STRING: Final = ord("S")
-#: Names as they stand in a table, behind their length, so that they are searched for without encoding them each time.
+#: Names as they stand in a table, so that they are searched for without encoding them each time.
 _KEYS_MAX: Final = 1000
 _keys: dict[str, bytes] = {}
+#: What a table that cannot be read raises.
+_UNREADABLE: Final = (LookupError, ValueError, struct.error)
+
+
+def header_key(name: str) -> bytes:
+    """A header's name as it stands in a table: behind its length.  Raises ValueError for one that no table can have."""
+    octets = name.encode()
+    return bytes((len(octets),)) + octets
+
+
+def raw_header(octets: bytes, at: int, end: int, key: bytes) -> bytes:
+    """The value of a header as it stands in its frame, with its type octet; empty for a message without that header.
+
+    The frame is the content header `octets[at:end]`, without its end octet; `key` comes from `header_key`.  Of several
+    headers of one name the first one counts, as in RabbitMQ.  Nothing is decoded, and nothing behind the value is
+    looked at.  Raises LookupError, ValueError or struct.error for a table that cannot be read so far.
+    """
+    flags = octets[at + _FLAGS_AT]
+    if not flags & _HEADERS:
+        return b""
+    at += _PROPERTIES_AT
+    if flags & (_CONTENT_TYPE | _CONTENT_ENCODING):
+        at = _after_content(octets, at, flags)
+    stop = at + 4 + _U32(octets, at)[0]
+    if stop > end:
+        raise ValueError("the table is longer than its frame")
+    at += 4
+    found = octets.find(key, at, stop)
+    while found >= 0:
+        # What was found may be part of a value: it counts only where an entry begins.
+        while at < found:
+            at += 1 + octets[at]
+            if octets[at] in SIZED_TYPES:
+                at += 5 + _U32(octets, at + 1)[0]
+            else:
+                at += 1 + FIXED_SIZES[octets[at]]
+        if at == found:
+            at += len(key)
+            after = at + 1 + (FIXED_SIZES[octets[at]] if octets[at] not in SIZED_TYPES else 4 + _U32(octets, at + 1)[0])
+            if after > stop:
+                raise ValueError("a value is longer than its table")
+            return octets[at:after]
+        found = octets.find(key, at, stop)
+    return b""
+
+
+def _after_content(octets: bytes, at: int, flags: int) -> int:
+    """Behind the properties that stand before the headers, which begin at `at`."""
+    if flags & _CONTENT_TYPE:
+        at += 1 + octets[at]
+    if flags & _CONTENT_ENCODING:
+        at += 1 + octets[at]
+    return at
 
 
 class MessageHeaders(Mapping[str, Any]):
@@ -49,29 +102,14 @@ class MessageHeaders(Mapping[str, Any]):
         """The header of this name.  A text is found without decoding anything else."""
         if self._decoded is not None:
             return self._decoded.get(name, default)
-        octets = self._octets
-        flags = octets[self._at + _FLAGS_AT]
-        if not flags & _HEADERS:
-            return default
+        octets, at = self._octets, self._at
         try:
-            at, end = self._table(flags)
-            key = _keys.get(name) or _key(name)
-            found = octets.find(key, at, end)
-            if found < 0:
+            raw = raw_header(octets, at, at + 7 + _U32(octets, at + 3)[0], _keys.get(name) or _key(name))
+            if not raw:
                 return default
-            while at < found:
-                # What was found may be part of a value: it counts only where an entry begins.
-                at += 1 + octets[at]
-                kind = octets[at]
-                if kind in SIZED_TYPES:
-                    at += 5 + _U32(octets, at + 1)[0]
-                else:
-                    at += 1 + FIXED_SIZES[kind]
-            value = at + len(key) + 5
-            after = value + _U32(octets, value - 4)[0]
-            if at == found and octets[value - 5] == _LONG_STRING and after <= end:
-                return octets[value:after].decode()
-        except (LookupError, ValueError, struct.error):
+            if raw[0] == _LONG_STRING:
+                return raw[5:].decode()
+        except _UNREADABLE:
             pass
         return self._all().get(name, default)
 
@@ -81,37 +119,25 @@ class MessageHeaders(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._all())
 
-    def _table(self, flags: int) -> tuple[int, int]:
-        """Where the table begins behind its length, and ends.  Raises ValueError, IndexError, struct.error."""
-        octets = self._octets
-        start = self._at + _PROPERTIES_AT
-        if flags & _CONTENT_TYPE:
-            start += 1 + octets[start]
-        if flags & _CONTENT_ENCODING:
-            start += 1 + octets[start]
-        end = start + 4 + _U32(octets, start)[0]
-        if end > self._at + 7 + _U32(octets, self._at + 3)[0]:
-            raise ValueError("the table is longer than its frame")
-        return start + 4, end
-
     def _all(self) -> dict[str, Any]:
         if self._decoded is None:
             self._decoded = {}
-            flags = self._octets[self._at + _FLAGS_AT]
+            octets, at = self._octets, self._at
+            flags = octets[at + _FLAGS_AT]
             if flags & _HEADERS:
                 try:
-                    at, end = self._table(flags)
-                    self._decoded = decode_table(bytes(self._octets[at:end]))
-                except (Violation, LookupError, ValueError, struct.error):
+                    start = _after_content(octets, at + _PROPERTIES_AT, flags) + 4
+                    end = start + _U32(octets, start - 4)[0]
+                    if end <= at + 7 + _U32(octets, at + 3)[0]:
+                        self._decoded = decode_table(bytes(octets[start:end]))
+                except (Violation, *_UNREADABLE):
                     pass
         return self._decoded
 
 
 def _key(name: str) -> bytes:
-    """The name behind its length.  Raises ValueError for one that no table can have."""
-    octets = name.encode()
-    key = bytes((len(octets),)) + octets
+    """`header_key`, remembered."""
     if len(_keys) >= _KEYS_MAX:
         _keys.clear()
-    _keys[name] = key
+    key = _keys[name] = header_key(name)
     return key

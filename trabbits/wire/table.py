@@ -119,7 +119,7 @@ def _after_value(octets: bytes, at: int, end: int, depth: int) -> int:
 
 
 def decode_table(octets: bytes) -> dict[str, Any]:
-    """The table as Python values, such as pamqp makes of them; of entries of one name the last one counts.
+    """The table as Python values, such as pamqp makes of them; of several entries of one name the first one counts.
 
     Raises `Violation` for anything that RabbitMQ cannot parse, and ValueError for what it can and pamqp cannot: keys
     that are not UTF-8, timestamps behind the year 9999.
@@ -137,11 +137,11 @@ def decode_table(octets: bytes) -> dict[str, Any]:
 
 def _decoded_entries(octets: bytes, at: int, end: int) -> dict[str, Any]:
     """Those of a table that was checked."""
-    found = {}
+    found: dict[str, Any] = {}
     while at < end:
         value_at = at + 1 + octets[at]
         after = _end(octets, value_at)
-        found[octets[at + 1 : value_at].decode()] = _decoded(octets, value_at, after)
+        found.setdefault(octets[at + 1 : value_at].decode(), _decoded(octets, value_at, after))
         at = after
     return found
 

@@ -11,7 +11,13 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from tests.testing.contracts.wrong import Wrong, assert_noticed, making, rules_of
-from trabbits.interfaces import IMessageRoutingStrategy, IMirroringStrategy, IRoutingStrategy, Mirrored
+from trabbits.interfaces import (
+    IHeaderRoutingStrategy,
+    IMessageRoutingStrategy,
+    IMirroringStrategy,
+    IRoutingStrategy,
+    Mirrored,
+)
 from trabbits.testing.contracts import PluginTestsMixIn, RoutingStrategyTestsMixIn
 
 case = making(RoutingStrategyTestsMixIn, headers=[{"tenant": "acme"}])
@@ -110,6 +116,23 @@ class WantsADict(SoundReader):
         headers.copy()
 
 
+@implementer(IHeaderRoutingStrategy)
+class SoundNamer(SoundReader):
+    header_names: Any = ("tenant",)
+
+
+class NamesOther(SoundNamer):
+    header_names = ("customer",)
+
+
+class NamesLetters(SoundNamer):
+    header_names = "tenant"
+
+
+class NamesNothing(SoundNamer):
+    header_names = ("tenant", "")
+
+
 class Meddler(SoundReader):
     def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Any:
         for value in headers.values():
@@ -139,6 +162,7 @@ WRONG = [
     Wrong("test_routing_does_not_block", "it must not block", case(Sleepy)),
     Wrong("test_reading_headers_is_declared", "does not provide IMessageRoutingStrategy", case(Silent)),
     Wrong(MESSAGES, "answered 'moon'", case(ReaderToTheMoon)),
+    Wrong("test_headers_that_are_not_named_do_not_matter", "besides {'tenant': 'acme'}", case(NamesOther)),
     Wrong("test_headers_are_left_alone", "changes the headers", case(Meddler)),
     Wrong("test_headers_are_not_kept", "keeps the headers", case(Collector)),
     Wrong("test_routing_by_headers_does_not_block", "it must not block", case(Sleepy)),
@@ -168,7 +192,15 @@ def test_every_rule_has_something_that_breaks_it() -> None:
     assert {wrong.rule for wrong in WRONG} == rules_of(RoutingStrategyTestsMixIn, PluginTestsMixIn)
 
 
-@pytest.mark.parametrize("plugin", [Sound, SoundReader, SoundMirror])
+@pytest.mark.parametrize(
+    ("plugin", "why"),
+    [(NamesLetters, "expected a collection of names"), (NamesNothing, "has '', which is no name of a header")],
+)
+def test_names_of_headers_are_names(plugin: Any, why: str) -> None:
+    assert_noticed(Wrong("test_it_fits_its_interface", why, case(plugin)))
+
+
+@pytest.mark.parametrize("plugin", [Sound, SoundReader, SoundNamer, SoundMirror])
 @pytest.mark.parametrize("rule", sorted(rules_of(RoutingStrategyTestsMixIn, PluginTestsMixIn)))
 def test_what_is_right_passes(rule: str, plugin: Any) -> None:
     getattr(case(plugin)(), rule)()

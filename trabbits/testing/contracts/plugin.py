@@ -114,6 +114,7 @@ class PluginTestsMixIn:
             for each in providedBy(made):
                 if each.isOrExtends(self.interface):
                     verifyObject(each, made)
+                    each.validateInvariants(made)
         except Invalid as error:
             raise AssertionError(f"what it makes is wrong: {_line(error)}") from None
 

@@ -14,7 +14,13 @@ from typing import Any, ClassVar, Final
 
 from zope.interface.interface import InterfaceClass
 
-from trabbits.interfaces import IMessageRoutingStrategy, IMirroringStrategy, IRoutingStrategy, Mirrored
+from trabbits.interfaces import (
+    IHeaderRoutingStrategy,
+    IMessageRoutingStrategy,
+    IMirroringStrategy,
+    IRoutingStrategy,
+    Mirrored,
+)
 from trabbits.testing.contracts.plugin import PluginTestsMixIn
 from trabbits.testing.contracts.rules import ODD_TEXTS, ODD_VALUES, OpenMapping, require, require_prompt
 
@@ -70,6 +76,23 @@ class RoutingStrategyTestsMixIn(PluginTestsMixIn):
             for headers, (exchange, key) in product(self._all_headers(strategy), (("", ""), ORDER, *self.keys)):
                 answer = strategy.route_message(exchange, key, OpenMapping(headers))
                 self._require_upstream(strategy, answer, f"route_message({exchange!r}, {key!r}, {_shown(headers)})")
+
+    def test_headers_that_are_not_named_do_not_matter(self) -> None:
+        """trabbits asks strategies that provide `IHeaderRoutingStrategy` once for the same values of named headers."""
+        for strategy in self._readers_of_headers():
+            if not IHeaderRoutingStrategy.providedBy(strategy):
+                continue
+            names = frozenset(strategy.header_names)
+            every = list(self._all_headers(strategy))
+            named = [{name: value for name, value in headers.items() if name in names} for headers in every]
+            others = [{name: value for name, value in headers.items() if name not in names} for headers in every]
+            for headers, (exchange, key) in product(named, (("", ""), ORDER, *self.keys)):
+                answer = strategy.route_message(exchange, key, OpenMapping(headers))
+                for more in filter(None, others):
+                    again = strategy.route_message(exchange, key, OpenMapping({**more, **headers}))
+                    call = f"route_message({exchange!r}, {key!r}, {_shown(headers)})"
+                    besides = f"besides {_shown(more)}, of which header_names says nothing"
+                    require(again == answer, f"{call} is {answer!r}, but {again!r} {besides}")
 
     def test_headers_are_left_alone(self) -> None:
         """They are the message's, and others read them, too."""
