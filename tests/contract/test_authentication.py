@@ -219,7 +219,7 @@ def test_an_old_password_at_one_broker_and_a_new_one_at_the_other(
             eventually(lambda: logged_in(node, shared) == {site.app})  # noqa: B023 - called at once
 
 
-@pytest.mark.parametrize("password", [NEW, "wrong", ""])
+@pytest.mark.parametrize("password", [NEW, "wrong", ""], ids=["of the other broker", "of nobody", "empty"])
 def test_a_wrong_password_is_refused(site: Site, shared: str, password: str) -> None:
     """The new one as well: no application is to know it."""
     with pytest.raises(AMQPConnectionError, match="403"):

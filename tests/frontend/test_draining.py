@@ -174,7 +174,7 @@ def test_a_client_that_leaves_by_itself_is_not_asked() -> None:
     assert not room.draining
 
 
-@pytest.mark.parametrize("phase", ENDING)
+@pytest.mark.parametrize("phase", sorted(ENDING, key=str))
 def test_a_session_that_is_ending_is_only_waited_for(phase: Phase) -> None:
     room = Room(1)
     room.clients[0].session.phase = phase
