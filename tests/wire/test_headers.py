@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import commands, frame, header
 
-from trabbits.wire.headers import MessageHeaders, header_key, raw_header
+from trabbits.wire.headers import MessageHeaders, header_key, headers_table, raw_header
 from trabbits.wire.table import split_table
 
 NAMES = st.text(min_size=1, max_size=20)
@@ -70,7 +70,7 @@ def test_a_raw_header_is_its_entry(headers: dict[str, Any], name: str, before: b
     """With its type: what looks alike decoded, such as 1 and "1", stays apart."""
     frame_octets = octets_of(headers or None, content_type="x" if name == "a" else None)
     at, end = len(before), len(before) + len(frame_octets) - 1
-    found = raw_header(before + frame_octets, at, end, header_key(name))
+    found = raw_header(before + frame_octets, *headers_table(before + frame_octets, at, end), header_key(name))
     assert found == (entries_of(frame_octets).get(name.encode(), b"") if headers else b"")
 
 
@@ -83,9 +83,9 @@ def entries_of(octets: bytes) -> dict[bytes, bytes]:
 
 def test_a_name_inside_a_value_is_no_header() -> None:
     octets = octets_of({"before": "\x01aS\0\0\0\x01x", "a": "y", "after": "\x01aS\0\0\0\x01z"})
-    assert raw_header(octets, 0, len(octets) - 1, header_key("a")) == b"S\0\0\0\x01y"
+    assert raw_header(octets, *headers_table(octets, 0, len(octets) - 1), header_key("a")) == b"S\0\0\0\x01y"
     octets = octets_of({"before": "\x01aS\0\0\0\x01x"})
-    assert raw_header(octets, 0, len(octets) - 1, header_key("a")) == b""
+    assert raw_header(octets, *headers_table(octets, 0, len(octets) - 1), header_key("a")) == b""
 
 
 def test_of_several_headers_of_one_name_the_first_counts() -> None:
@@ -108,7 +108,7 @@ def test_a_corrupt_table_gives_no_octets_of_others(junk: bytes, length: int) -> 
     end = len(octets)
     octets = octets[:3] + (end - 7).to_bytes(4, "big") + octets[7:] + b"\xce" + b"\x01aS\0\0\0\x01x" * 3
     try:
-        found = raw_header(octets, 0, end, header_key("a"))
+        found = raw_header(octets, *headers_table(octets, 0, end), header_key("a"))
     except (LookupError, ValueError, struct.error):
         return
     assert found in octets[table_at + 4 : min(end, table_at + 4 + length)]

@@ -10,9 +10,9 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from trabbits.session.fan_channel import FanChannel
-from trabbits.session.fan_publish import Goal
+from trabbits.session.fan_publish import Goal, Values
 from trabbits.wire import constants as amqp
-from trabbits.wire.headers import raw_header
+from trabbits.wire.headers import headers_table, raw_header
 from trabbits.wire.scanner import Destination, Route
 
 if TYPE_CHECKING:
@@ -23,6 +23,11 @@ _SET_TAG: Final = struct.Struct(">Q").pack_into
 _HEAD: Final = struct.Struct(">BHI").unpack_from
 #: Octets of a content header frame up to where its properties begin.
 _UP_TO_PROPERTIES: Final = 21
+#: The same up to the table of headers, if no other property stands before it; and what its flags are then.
+_HEAD_AND_TABLE: Final = struct.Struct(">BHI12xBxI").unpack_from
+_UP_TO_TABLE: Final = 25
+_UP_TO_HEADERS: Final = 0xE0
+_HEADERS_ONLY: Final = 0x20
 
 
 class ClientRoutes:
@@ -86,23 +91,23 @@ class ClientRoutes:
     def _publish_by_values(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
         """As `_publish_by_headers`, where only some headers matter: the strategy is asked once for all their values."""
         state = self._channels.get(channel)
-        if state is None or state.special or len(octets) < end + _UP_TO_PROPERTIES:
+        if state is None or state.special or len(octets) < end + _UP_TO_TABLE:
             return None
-        kind, its_channel, size = _HEAD(octets, end)
-        stop = end + size + 7
-        if kind != amqp.FRAME_HEADER or its_channel != channel or stop >= len(octets):
+        kind, its_channel, size, flags, length = _HEAD_AND_TABLE(octets, end)
+        after = end + size + 7
+        if kind != amqp.FRAME_HEADER or its_channel != channel or after >= len(octets):
             return None
         raw = octets[start + 13 : end - 2]
-        header = self._header
+        at = end + _UP_TO_TABLE
+        stop = at + length
         try:
-            values = (
-                raw,
-                (
-                    raw_header(octets, end, stop, header)
-                    if header is not None
-                    else tuple([raw_header(octets, end, stop, each) for each in self._headers])
-                ),
-            )
+            if flags & _UP_TO_HEADERS != _HEADERS_ONLY or stop > after:
+                at, stop = headers_table(octets, end, after)
+            header = self._header
+            if header is not None:
+                values: Values = raw, raw_header(octets, at, stop, header)
+            else:
+                values = raw, tuple([raw_header(octets, at, stop, each) for each in self._headers])
         except (LookupError, ValueError, struct.error):
             goal = self._publishing.goal_by_headers(raw, octets, end)
         else:

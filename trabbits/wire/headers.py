@@ -1,6 +1,7 @@
 """The ``headers`` property of a message, read from its content header only as far as somebody looks.
 
-Lives here: `MessageHeaders`, `raw_header` and `header_key`.  Must not know: who looks, and what for.
+Lives here: `MessageHeaders` and what it is made of: `headers_table`, `raw_header`, `header_key`.
+Must not know: who looks, and what for.
 
 Source: AMQP 0-9-1 section 4.2.6.1 (content headers), 1.8.1 (the basic class: content-type, content-encoding, headers).
 """
@@ -36,49 +37,52 @@ def header_key(name: str) -> bytes:
     return bytes((len(octets),)) + octets
 
 
-def raw_header(octets: bytes, at: int, end: int, key: bytes) -> bytes:
-    """The value of a header as it stands in its frame, with its type octet; empty for a message without that header.
+def headers_table(octets: bytes, at: int, end: int) -> tuple[int, int]:
+    """Where the headers stand in the content header frame `octets[at:end]`, without its end octet.
 
-    The frame is the content header `octets[at:end]`, without its end octet; `key` comes from `header_key`.  Of several
-    headers of one name the first one counts, as in RabbitMQ.  Nothing is decoded, and nothing behind the value is
-    looked at.  Raises LookupError, ValueError or struct.error for a table that cannot be read so far.
+    The table's first octet behind its length, and the one behind its last; both the same for a message without headers.
+    Raises LookupError, ValueError or struct.error for what does not fit into the frame.
     """
     flags = octets[at + _FLAGS_AT]
-    if not flags & _HEADERS:
-        return b""
     at += _PROPERTIES_AT
-    if flags & (_CONTENT_TYPE | _CONTENT_ENCODING):
-        at = _after_content(octets, at, flags)
+    if not flags & _HEADERS:
+        return at, at
+    if flags & _CONTENT_TYPE:
+        at += 1 + octets[at]
+    if flags & _CONTENT_ENCODING:
+        at += 1 + octets[at]
     stop = at + 4 + _U32(octets, at)[0]
     if stop > end:
         raise ValueError("the table is longer than its frame")
-    at += 4
+    return at + 4, stop
+
+
+def raw_header(octets: bytes, at: int, stop: int, key: bytes) -> bytes:
+    """The value of a header in the table `octets[at:stop]` with its type octet; empty if the header is not there.
+
+    `key` comes from `header_key`.  Of several headers of one name the first one counts, as in RabbitMQ.  Nothing is
+    decoded, and nothing behind the value is looked at.  Raises LookupError, ValueError or struct.error for a table
+    that cannot be read so far.
+    """
     found = octets.find(key, at, stop)
     while found >= 0:
         # What was found may be part of a value: it counts only where an entry begins.
         while at < found:
             at += 1 + octets[at]
-            if octets[at] in SIZED_TYPES:
+            kind = octets[at]
+            if kind in SIZED_TYPES:
                 at += 5 + _U32(octets, at + 1)[0]
             else:
-                at += 1 + FIXED_SIZES[octets[at]]
+                at += 1 + FIXED_SIZES[kind]
         if at == found:
             at += len(key)
-            after = at + 1 + (FIXED_SIZES[octets[at]] if octets[at] not in SIZED_TYPES else 4 + _U32(octets, at + 1)[0])
+            kind = octets[at]
+            after = at + 5 + _U32(octets, at + 1)[0] if kind in SIZED_TYPES else at + 1 + FIXED_SIZES[kind]
             if after > stop:
                 raise ValueError("a value is longer than its table")
             return octets[at:after]
         found = octets.find(key, at, stop)
     return b""
-
-
-def _after_content(octets: bytes, at: int, flags: int) -> int:
-    """Behind the properties that stand before the headers, which begin at `at`."""
-    if flags & _CONTENT_TYPE:
-        at += 1 + octets[at]
-    if flags & _CONTENT_ENCODING:
-        at += 1 + octets[at]
-    return at
 
 
 class MessageHeaders(Mapping[str, Any]):
@@ -104,7 +108,8 @@ class MessageHeaders(Mapping[str, Any]):
             return self._decoded.get(name, default)
         octets, at = self._octets, self._at
         try:
-            raw = raw_header(octets, at, at + 7 + _U32(octets, at + 3)[0], _keys.get(name) or _key(name))
+            at, stop = headers_table(octets, at, at + 7 + _U32(octets, at + 3)[0])
+            raw = raw_header(octets, at, stop, _keys.get(name) or _key(name))
             if not raw:
                 return default
             if raw[0] == _LONG_STRING:
@@ -123,15 +128,11 @@ class MessageHeaders(Mapping[str, Any]):
         if self._decoded is None:
             self._decoded = {}
             octets, at = self._octets, self._at
-            flags = octets[at + _FLAGS_AT]
-            if flags & _HEADERS:
-                try:
-                    start = _after_content(octets, at + _PROPERTIES_AT, flags) + 4
-                    end = start + _U32(octets, start - 4)[0]
-                    if end <= at + 7 + _U32(octets, at + 3)[0]:
-                        self._decoded = decode_table(bytes(octets[start:end]))
-                except (Violation, *_UNREADABLE):
-                    pass
+            try:
+                at, stop = headers_table(octets, at, at + 7 + _U32(octets, at + 3)[0])
+                self._decoded = decode_table(bytes(octets[at:stop]))
+            except (Violation, *_UNREADABLE):
+                pass
         return self._decoded
 
 
