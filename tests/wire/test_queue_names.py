@@ -109,7 +109,7 @@ QUICK = [
 ]
 
 
-@pytest.mark.parametrize(("quick", "kind"), QUICK, ids=[kind.name for _, kind in QUICK])
+@pytest.mark.parametrize(("quick", "kind"), QUICK, ids=["publish", "deliver", "get-ok", "return"])
 def test_the_quick_look_agrees(quick: object, kind: type[base.Frame]) -> None:
     """Wherever in a chunk the frame is."""
     methods = [method for method, _ in (*OF_CLIENTS, *OF_LINKS)] + ELSEWHERE
