@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 # ARGS go to what a target runs: make test ARGS="tests/wire -x", make bench ARGS="--quick"
 ARGS ?=
 PORT ?= 6672
+# How many processes share the tests, file by file; each starts RabbitMQ nodes of its own.
+JOBS ?= 2
 
 RUN_READY := $(VENV)/.ready-run
 DEV_READY := $(VENV)/.ready-dev
@@ -29,7 +31,7 @@ run: $(RUN_READY) ## see trabbits at work between two embedded brokers (trabbits
 
 test: $(DEV_READY) ## run all tests (some start real RabbitMQ nodes)
 	@scripts/prepare packages rabbitmq-server haproxy tmux
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(or $(ARGS),-n $(JOBS) --no-loadscope-reorder)
 
 lint: $(DEV_READY) ## check style and types
 	$(BIN)/ruff check .

@@ -6,13 +6,16 @@ Those that use a cluster get the mark `cluster` as well.
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 import greenlet
 import pytest
 import pytest_twisted
+from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["tests.rabbitmq", "tests.proxy"]
 
@@ -32,6 +35,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.broker)
         if "rabbit_cluster" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.cluster)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Share the tests out file by file, but those with a cluster all to one process: each would start one."""
+    scheduling = LoadScopeScheduling(config, log)
+    scheduling._split_scope = scope_of  # a method, which gets nothing but the id
+    return scheduling
+
+
+def scope_of(nodeid: str) -> str:
+    """What tests have to have in common to be run by one process."""
+    path = nodeid.partition("::")[0]
+    return path.rpartition("/")[0] if path.startswith("tests/cluster/") else path
+
+
+def pytest_collection_finish() -> None:
+    """Leave modules and test items out of every garbage collection from now on.
+
+    Tests that look for what is left behind collect garbage again and again, and nothing of this ever is.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

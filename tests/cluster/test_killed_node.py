@@ -53,7 +53,8 @@ def test_its_clients_go_to_other_nodes_until_it_is_back(
     assert earliest < moment(isolated) - killed_at < latest
     failed = proxy.find_logs(event="node_check_failed", node=victim.address)[:THRESHOLD]
     assert [entry["failures"] for entry in failed] == [1, 2, 3]
-    assert all(INTERVAL - EARLY < pause < INTERVAL + LATE for pause in pauses(failed))
+    # Checks are due at a fixed rate: one that is late on a busy machine has a short pause behind it.
+    assert all(INTERVAL / 2 < pause < INTERVAL + LATE for pause in pauses(failed))
     assert all("refused the TCP connection" in entry["text"] for entry in failed)
 
     # Nobody is sent to an isolated node, although it has the fewest connections.
@@ -72,7 +73,7 @@ def test_its_clients_go_to_other_nodes_until_it_is_back(
     while_isolated = proxy.find_logs(event="node_check_failed", node=victim.address)[THRESHOLD - 1 :]
     assert len(while_isolated) >= 2
     # (the last of them may have met the node as it started, and waited)
-    assert all(RECOVERY - EARLY < pause < RECOVERY + CHECK_TIMEOUT + LATE for pause in pauses(while_isolated))
+    assert all((INTERVAL + RECOVERY) / 2 < pause < RECOVERY + CHECK_TIMEOUT + LATE for pause in pauses(while_isolated))
 
     newcomer = connect(proxy)
     assert node_of(proxy, newcomer) == victim.address

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -45,15 +46,20 @@ def start(folder: Path, server: FakeServer) -> Iterator[Start]:
     """Start the console; it shows the clients when this returns."""
     terminals: list[Tmux] = []
 
-    def make(width: int = 80, height: int = 24, ready: str = " of ", command: list[str] | None = None) -> Tmux:
+    def make(width: int = 80, height: int = 24, ready: str | None = None, command: list[str] | None = None) -> Tmux:
         terminal = Tmux(folder, command or console_command(server.path), width, height)
         terminals.append(terminal)
-        terminal.wait("updated", ready)
+        terminal.wait("updated", ready or has_rows)
         return terminal
 
     yield make
     for terminal in terminals:
         terminal.close()
+
+
+def has_rows(screen: str) -> bool:
+    """Whether it says which clients it shows: from then on keys have something to act on."""
+    return re.search(r"\d-\d+ of \d", screen) is not None
 
 
 def marked(screen: str) -> str:
