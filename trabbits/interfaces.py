@@ -91,8 +91,9 @@ class IHeaderRoutingStrategy(IMessageRoutingStrategy):
     """One that says which headers it reads: trabbits asks it once for messages that have the same values there.
 
     For the same exchange, routing key and values of the named headers (which may be missing) the answer must be the
-    same for as long as the configuration lives, as for `route`.  This is for headers of few different values: where
-    each message has one of its own, remembering answers costs more than asking.
+    same for as long as the configuration lives, as for `route`.  `route_message` gets the named headers only, of which
+    those that cannot be decoded are missing.  This is for headers of few different values: where each message has one
+    of its own, remembering answers costs more than asking.
     """
 
     header_names: Collection[str] = Attribute(

@@ -21,7 +21,7 @@ from trabbits.wire import constants as amqp
 
 @implementer(IMessageRoutingStrategy)
 class ByTenant:
-    """The header `to` names the upstream."""
+    """The header `to` names the upstream, or its place: 5 is b."""
 
     def __init__(self) -> None:
         self.seen: list[dict[str, Any]] = []
@@ -33,8 +33,8 @@ class ByTenant:
         self.seen.append(dict(headers))
         if headers.get("to") == "bad":
             raise LookupError("no such tenant")
-        name: str | None = headers.get("to")
-        return name
+        name = headers.get("to")
+        return "b" if name == 5 else name
 
 
 @implementer(IHeaderRoutingStrategy)
@@ -52,6 +52,23 @@ def message(to: str | None, octets: bytes = b"body", channel: int = 1, piece: in
     parts.append(frame.marshal(header.ContentHeader(0, len(octets), properties), channel))
     parts += [frame.marshal(body.ContentBody(octets[at : at + piece]), channel) for at in range(0, len(octets), piece)]
     return b"".join(parts)
+
+
+def message_with(table: bytes) -> bytes:
+    """A publish whose headers are this table."""
+    properties = b"\x20\x00" + len(table).to_bytes(4, "big") + table
+    payload = b"\x00\x3c\x00\x00" + (4).to_bytes(8, "big") + properties
+    content_header = b"\x02\x00\x01" + len(payload).to_bytes(4, "big") + payload + b"\xce"
+    method = frame.marshal(commands.Basic.Publish(exchange="x", routing_key="k"), 1)
+    return method + content_header + frame.marshal(body.ContentBody(b"body"), 1)
+
+
+def nested_tables(depth: int) -> bytes:
+    """An entry of that many tables in each other."""
+    entry = b"\x01?V"
+    for _ in range(depth):
+        entry = b"\x01?F" + len(entry).to_bytes(4, "big") + entry
+    return entry
 
 
 @pytest.fixture(params=[ByTenant, ByNamedTenant])
@@ -91,7 +108,9 @@ def test_headers_of_all_kinds_are_decoded(play: Playbook, strategy: ByTenant) ->
     octets = message("b", number=5, yes=True, nested={"a": [1, "two"]})
     play.client(octets)
     play.expect_link("b", octets)
-    assert strategy.seen == [{"to": "b", "number": 5, "yes": True, "nested": {"a": [1, "two"]}}]
+    named = isinstance(strategy, ByNamedTenant)
+    others = {} if named else {"number": 5, "yes": True, "nested": {"a": [1, "two"]}}
+    assert strategy.seen == [{"to": "b", **others}]
 
 
 def test_confirms_are_mapped_back(play: Playbook) -> None:
@@ -192,7 +211,7 @@ def test_a_strategy_that_names_its_headers_is_asked_once_for_the_same_values(ope
     play.client(*octets, message("a"), message(None), message(None))
     play.expect_link("b", *octets)
     play.expect_link("a", message("a"), message(None), message(None))
-    assert strategy.seen == [{"to": "b", "trace": 0}, {"to": "a"}, {}]
+    assert strategy.seen == [{"to": "b"}, {"to": "a"}, {}]
 
 
 @pytest.mark.parametrize("names", [(), ("to",), ("to", "colour"), ("colour", "to", "missing")])
@@ -218,13 +237,14 @@ def test_other_exchanges_and_keys_are_asked_for_themselves(opened: Opening) -> N
 
 
 def test_what_is_remembered_is_bounded(opened: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fan_publish, "VALUES_MAX", 10)
-    monkeypatch.setattr(fan_publish, "VALUES_SIZE_MAX", 100)
+    monkeypatch.setattr(fan_publish, "VALUES_MAX", 10 * 50)
+    monkeypatch.setattr(fan_publish, "VALUE_COST", 50 - len("\x01x\x01kS\0\0\0\x0200"))
+    monkeypatch.setattr(fan_publish, "VALUE_MAX", 100)
     strategy = ByNamedTenant()
     strategy.header_names = ("trace",)
     play = opened("a", "b", routing=strategy)
     relay: Any = play.session.relay
-    play.client(*(message("b", trace=str(number)) for number in range(25)))
+    play.client(*(message("b", trace=f"{number:02}") for number in range(25)))
     assert len(strategy.seen) == 25
     assert len(relay.publishing.by_values) == 5
     play.skip()
@@ -235,12 +255,57 @@ def test_what_is_remembered_is_bounded(opened: Opening, monkeypatch: pytest.Monk
 
 
 def test_a_failure_is_not_remembered(opened: Opening) -> None:
-    """Nor does a table that nobody can read stand for one without headers."""
     strategy = ByNamedTenant()
     play = opened("a", "b", routing=strategy)
-    corrupt = message("b").replace(b"\x02toS", b"\x02toZ")
-    play.client(corrupt, message(None), message("bad"))
+    play.client(message(None), message("bad"))
     play.skip()
     relay: Any = play.session.relay
     assert [values for (_, values) in relay.publishing.by_values] == [b""]
-    assert strategy.seen == [{}, {}, {"to": "bad"}, {"to": "bad"}]
+    assert strategy.seen == [{}, {"to": "bad"}, {"to": "bad"}]
+
+
+#: Entries of tables that RabbitMQ reads and pamqp does not, or nobody.
+ODD = {
+    "a time behind the year 9999": b"\x02atT" + (1_759_999_999_000_000).to_bytes(8, "big"),
+    "a name that is no UTF-8": b"\x01\xffS\0\0\0\0",
+    "too many tables in each other": nested_tables(100),
+    "an unknown type": b"\x01?Z",
+    "a value longer than the table": b"\x01?S\0\0\xff\xff",
+}
+
+
+@pytest.mark.parametrize("cut", [None, 1, 30])
+@pytest.mark.parametrize("odd", ODD.values(), ids=list(ODD))
+def test_what_else_stands_in_the_table_does_not_matter(opened: Opening, odd: bytes, cut: int | None) -> None:
+    """The same headers, the same upstream: whatever was asked before, and however a message is cut."""
+    play = opened("a", "b", routing=ByNamedTenant())
+    good, strange = message_with(b"\x02toI\0\0\0\x05"), message_with(b"\x02toI\0\0\0\x05" + odd)
+    for octets in (good, strange, good, strange):
+        at = len(octets) if cut is None or octets is good else cut
+        for piece in (octets[:at], octets[at:]):
+            play.session.client_received(piece)
+        play.do(lambda: None)
+        play.expect_link("b", octets)
+
+
+def test_a_header_behind_what_cannot_be_read_is_missing(opened: Opening) -> None:
+    strategy = ByNamedTenant()
+    play = opened("a", "b", routing=strategy)
+    hidden = message_with(b"\x01?S\0\0\xff\xff" + b"\x02toI\0\0\0\x05")
+    for octets in (hidden, message(None), hidden):
+        play.client(octets)
+        play.expect_link("a", octets)
+    assert strategy.seen == [{}]
+
+
+def test_messages_without_properties_are_asked_about_once(opened: Opening) -> None:
+    """Also if nothing stands behind them: their content headers are the shortest that there are."""
+    strategy = ByNamedTenant()
+    play = opened("a", "b", routing=strategy)
+    for _ in range(3):
+        octets = on(1, commands.Basic.Publish(exchange="x", routing_key="k"))
+        octets += frame.marshal(header.ContentHeader(0, 0, commands.Basic.Properties()), 1)
+        play.session.client_received(octets)
+        play.do(lambda: None)
+        play.expect_link("a", octets)
+    assert strategy.seen == [{}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import commands, frame, header
@@ -99,16 +100,31 @@ def test_of_several_headers_of_one_name_the_first_counts() -> None:
     assert dict(MessageHeaders(octets)) == {"a": "x"}
 
 
-@given(st.binary(max_size=40), st.integers(0, 60))
-def test_a_corrupt_table_gives_no_octets_of_others(junk: bytes, length: int) -> None:
-    """It raises, or what it finds stands in the table and in the frame."""
-    good = octets_of({"a": "b"})
-    table_at = good.index(b"\x01a") - 4
-    octets = good[:table_at] + length.to_bytes(4, "big") + junk
-    end = len(octets)
-    octets = octets[:3] + (end - 7).to_bytes(4, "big") + octets[7:] + b"\xce" + b"\x01aS\0\0\0\x01x" * 3
-    try:
-        found = raw_header(octets, *headers_table(octets, 0, end), header_key("a"))
-    except (LookupError, ValueError, struct.error):
-        return
-    assert found in octets[table_at + 4 : min(end, table_at + 4 + length)]
+A_IS_X = b"\x01aS\0\0\0\x01x"
+
+
+@pytest.mark.parametrize(
+    ("table", "found"),
+    [
+        pytest.param(b"", b"", id="an empty table: what follows is not looked at"),
+        pytest.param(b"\x01bS\0\0\0\x01x", b"", id="no such header: what follows is not looked at"),
+        pytest.param(A_IS_X, b"S\0\0\0\x01x", id="the first one"),
+        pytest.param(b"\x01bV" + A_IS_X, b"S\0\0\0\x01x", id="the last one"),
+        pytest.param(b"\x01aV", b"V", id="a value of no octets"),
+        pytest.param(b"\x01aS\0\0\0\x09x", None, id="its value is longer than the table"),
+        pytest.param(b"\x01aI\0\0", None, id="its number is cut off"),
+        pytest.param(b"\x01aZ", None, id="its type is unknown"),
+        pytest.param(b"\x01bZ" + A_IS_X, None, id="the type before it is unknown"),
+        pytest.param(b"\x01bS\0\0\0\xff" + A_IS_X, None, id="the value before it is longer than the table"),
+        pytest.param(b"\x09b" + A_IS_X, None, id="the name before it covers it and more"),
+    ],
+)
+def test_it_is_read_from_its_own_table(table: bytes, found: bytes | None) -> None:
+    """Whatever lengths say, no value comes from what stands behind the table, such as the next message."""
+    octets = b"before" + table + A_IS_X * 20
+    at, stop = 6, 6 + len(table)
+    if found is None:
+        with pytest.raises((LookupError, ValueError, struct.error)):
+            raw_header(octets, at, stop, header_key("a"))
+    else:
+        assert raw_header(octets, at, stop, header_key("a")) == found

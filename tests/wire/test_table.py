@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from trabbits.wire.table import (
     MAX_NESTING,
     check_table,
     decode_table,
+    decode_value,
     encode_table,
     encode_value,
     join_table,
@@ -65,15 +67,21 @@ RAW_SCALARS = st.one_of(
     st.builds(_with_length, st.sampled_from([b"S", b"x"]), st.binary(max_size=20)),
 )
 KEYS = st.binary(max_size=10)
-RAW_VALUES = st.recursive(
-    RAW_SCALARS,
-    lambda inner: (
-        st.lists(inner, max_size=4).map(lambda items: _with_length(b"A", b"".join(items)))
-        | st.lists(st.tuples(KEYS, inner), max_size=4).map(lambda entries: _with_length(b"F", join_table(entries)))
-    ),
-    max_leaves=10,
-)
-ENTRIES = st.lists(st.tuples(KEYS, RAW_VALUES), max_size=8)
+
+
+def entries_of_tables(unique_by: Callable[[Any], Any] | None = None) -> st.SearchStrategy[list[tuple[bytes, bytes]]]:
+    """Entries of any kind, with tables and arrays in them."""
+
+    def with_more_in_it(inner: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+        arrays = st.lists(inner, max_size=4).map(lambda items: _with_length(b"A", b"".join(items)))
+        tables = st.lists(st.tuples(KEYS, inner), max_size=4, unique_by=unique_by)
+        return arrays | tables.map(lambda entries: _with_length(b"F", join_table(entries)))
+
+    values = st.recursive(RAW_SCALARS, with_more_in_it, max_leaves=10)
+    return st.lists(st.tuples(KEYS, values), max_size=8, unique_by=unique_by)
+
+
+ENTRIES = entries_of_tables()
 
 
 def nested(kind: bytes, depth: int) -> bytes:
@@ -285,22 +293,43 @@ def test_pamqp_decodes_what_we_encode(table: dict[str, Any]) -> None:
     assert decode.field_table(struct.pack(">I", len(octets)) + octets)[1] == table
 
 
-@given(ENTRIES)
+def test_of_several_entries_of_one_name_the_first_one_counts() -> None:
+    """As for RabbitMQ's table_lookup, at every depth; pamqp takes the last one."""
+    twice = join_table([(b"k", b"t\x01"), (b"k", b"t\x00")])
+    assert decode_table(twice) == {"k": True}
+    assert decode_table(join_table([(b"k", _with_length(b"F", twice)), (b"k", b"V")])) == {"k": {"k": True}}
+
+
+@given(entries_of_tables(unique_by=lambda entry: entry[0]))
 def test_tables_are_decoded_as_pamqp_does(entries: list[tuple[bytes, bytes]]) -> None:
     octets = join_table(entries)
     try:
-        expected: dict[str, Any] = {}
-        for entry in entries:
-            alone = join_table([entry])
-            # Of several of one name the first one counts.
-            expected = {**decode.field_table(struct.pack(">I", len(alone)) + alone)[1], **expected}
-        expected = {key.decode(): expected[key.decode()] for key, _ in entries}
+        expected = decode.field_table(struct.pack(">I", len(octets)) + octets)[1]
     except (ValueError, ArithmeticError, OSError):
         with pytest.raises(ValueError, match=r"\S"):
             decode_table(octets)
     else:
         # By their texts: a number that is no number is not equal to itself.
         assert repr(decode_table(octets)) == repr(expected)
+
+
+@given(ENTRIES)
+def test_single_values_are_decoded_as_in_tables(entries: list[tuple[bytes, bytes]]) -> None:
+    for _, raw in entries:
+        octets = join_table([(b"k", raw)])
+        try:
+            expected = decode_table(octets)["k"]
+        except ValueError:
+            with pytest.raises(ValueError, match=r"\S"):
+                decode_value(raw)
+        else:
+            assert repr(decode_value(raw)) == repr(expected)
+
+
+@pytest.mark.parametrize("octets", [b"VV", b"I\0\0", b"Z", b"F\0\0\0\x01k"])
+def test_a_corrupt_value_is_not_decoded(octets: bytes) -> None:
+    with pytest.raises(Violation):
+        decode_value(octets)
 
 
 def test_a_corrupt_table_is_not_decoded() -> None:

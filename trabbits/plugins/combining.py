@@ -38,14 +38,14 @@ def question(part: Any) -> Question:
 
 
 def header_names(parts: Iterable[Any]) -> tuple[str, ...] | None:
-    """The headers that decide what any of the parts answers; None if one of them does not say, or none reads any."""
+    """The headers that decide what any of the parts answers; None if one reads headers and does not say which."""
     names: dict[str, None] = {}
     for part in parts:
         if IHeaderRoutingStrategy.providedBy(part):
             names.update(dict.fromkeys(part.header_names))
         elif IMessageRoutingStrategy.providedBy(part):
             return None
-    return tuple(names) or None
+    return tuple(names)
 
 
 class Part(PluginOptions):

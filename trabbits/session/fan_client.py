@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Final
 from trabbits.session.fan_channel import FanChannel
 from trabbits.session.fan_publish import Goal, Values
 from trabbits.wire import constants as amqp
-from trabbits.wire.headers import headers_table, raw_header
+from trabbits.wire.headers import (
+    FLAGS_UP_TO_TABLE,
+    HEAD_AND_TABLE,
+    PROPERTIES_AT,
+    TABLE_AT,
+    TABLE_FIRST,
+    UNREADABLE,
+    headers_table,
+    raw_header,
+)
 from trabbits.wire.scanner import Destination, Route
 
 if TYPE_CHECKING:
@@ -21,13 +30,6 @@ if TYPE_CHECKING:
 _TAG: Final = struct.Struct(">Q").unpack_from
 _SET_TAG: Final = struct.Struct(">Q").pack_into
 _HEAD: Final = struct.Struct(">BHI").unpack_from
-#: Octets of a content header frame up to where its properties begin.
-_UP_TO_PROPERTIES: Final = 21
-#: The same up to the table of headers, if no other property stands before it; and what its flags are then.
-_HEAD_AND_TABLE: Final = struct.Struct(">BHI12xBxI").unpack_from
-_UP_TO_TABLE: Final = 25
-_UP_TO_HEADERS: Final = 0xE0
-_HEADERS_ONLY: Final = 0x20
 
 
 class ClientRoutes:
@@ -80,41 +82,43 @@ class ClientRoutes:
     def _publish_by_headers(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
         """As `_publish`, where the content header stands whole behind the method, as it almost always does."""
         state = self._channels.get(channel)
-        if state is None or state.special or len(octets) < end + _UP_TO_PROPERTIES:
+        if state is None or state.special or len(octets) < end + PROPERTIES_AT:
             return None
         kind, its_channel, size = _HEAD(octets, end)
         if kind != amqp.FRAME_HEADER or its_channel != channel or end + size + 8 > len(octets):
             return None
-        goal = self._publishing.goal_by_headers(octets[start + 13 : end - 2], octets, end)
+        goal = self._publishing.goal_by_headers(octets[start + 13 : end - 2], octets, end, end + size + 7)
         return None if goal is None else _published(state, goal)
 
     def _publish_by_values(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
         """As `_publish_by_headers`, where only some headers matter: the strategy is asked once for all their values."""
         state = self._channels.get(channel)
-        if state is None or state.special or len(octets) < end + _UP_TO_TABLE:
+        if state is None or state.special:
             return None
-        kind, its_channel, size, flags, length = _HEAD_AND_TABLE(octets, end)
+        if len(octets) < end + TABLE_AT:  # a message without properties, at the end of a chunk
+            return self._publish_by_headers(octets, start, end, channel)
+        kind, its_channel, size, flags, length = HEAD_AND_TABLE(octets, end)
         after = end + size + 7
         if kind != amqp.FRAME_HEADER or its_channel != channel or after >= len(octets):
             return None
         raw = octets[start + 13 : end - 2]
-        at = end + _UP_TO_TABLE
+        at = end + TABLE_AT
         stop = at + length
         try:
-            if flags & _UP_TO_HEADERS != _HEADERS_ONLY or stop > after:
+            if flags & FLAGS_UP_TO_TABLE != TABLE_FIRST or stop > after:
                 at, stop = headers_table(octets, end, after)
             header = self._header
             if header is not None:
                 values: Values = raw, raw_header(octets, at, stop, header)
             else:
                 values = raw, tuple([raw_header(octets, at, stop, each) for each in self._headers])
-        except (LookupError, ValueError, struct.error):
-            goal = self._publishing.goal_by_headers(raw, octets, end)
+        except UNREADABLE:
+            goal = self._publishing.goal_by_headers(raw, octets, end, after)
         else:
-            goal = self._by_values.get(values) or self._publishing.goal_by_values(values, octets, end)
+            goal = self._by_values.get(values) or self._publishing.goal_by_values(values)
         if goal is None:
             return None
-        confirms = state.confirms
+        confirms = state.confirms  # `_published`, without a call
         if confirms is not None:
             state.links[goal[0]].confirms.published(confirms.published())
         return goal[1]

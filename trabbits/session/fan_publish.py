@@ -8,8 +8,8 @@ Source: RabbitMQ, "Publisher confirms", "Direct reply-to".
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from trabbits.interfaces import Decision, IHeaderRoutingStrategy, IMessageRoutingStrategy, Mirrored
 from trabbits.log_ids import LogId
@@ -21,9 +21,10 @@ from trabbits.session.tee import Tee
 from trabbits.wire import constants as amqp
 from trabbits.wire.encode import ack_frame, nack_frame
 from trabbits.wire.errors import Violation
-from trabbits.wire.headers import MessageHeaders, header_key
+from trabbits.wire.headers import UNREADABLE, MessageHeaders, header_key, headers_table, payload_end, raw_header
 from trabbits.wire.peek import ack_flags, delivery_tag, exchange_and_key, publish_is_mandatory
 from trabbits.wire.scanner import DISCARD, Content, Destination
+from trabbits.wire.table import decode_value
 
 if TYPE_CHECKING:
     from trabbits.session.fan import FanRelay
@@ -31,17 +32,21 @@ if TYPE_CHECKING:
 
 #: Distinct (exchange, routing key) pairs remembered per session.
 ROUTES_MAX: Final = 10_000
-#: Distinct values of headers remembered per session, and octets of the largest that are.
-VALUES_MAX: Final = 1_000
-VALUES_SIZE_MAX: Final = 1_024
+#: Octets of exchanges, keys and values of headers for which answers are remembered per session, of the largest of
+#: these, and what each costs besides.
+VALUES_MAX: Final = 2 * 1024 * 1024
+VALUE_MAX: Final = 1024
+VALUE_COST: Final = 300
 #: Reply-to keys for which returns are counted per session.
 REPLY_KEYS_MAX: Final = 1_000
 _REPLY_TEXT_AT: Final = 13
 
 #: The link that counts a publish, and what its octets are appended to.
 Goal: TypeAlias = "tuple[Link, Destination]"
-#: What a strategy that names headers decides by: exchange and key, and the header's value or those of all of them.
-Values: TypeAlias = tuple[bytes, bytes | tuple[bytes, ...]]
+#: The values of the headers that a strategy names, of one of them alone if it names one; empty where they are missing.
+RawHeaders: TypeAlias = bytes | tuple[bytes, ...]
+#: What it decides by: exchange and key, and these.
+Values: TypeAlias = tuple[bytes, RawHeaders]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -66,9 +71,11 @@ class Publishing:
         #: The headers that answers depend on, as they stand in a frame, if the strategy names them.
         self.header_keys: tuple[bytes, ...] | None = None
         if IHeaderRoutingStrategy.providedBy(routing):
-            self.header_keys = tuple(header_key(name) for name in routing.header_names)
+            self._header_names = tuple(routing.header_names)
+            self.header_keys = tuple(map(header_key, self._header_names))
         #: (exchange, routing key) and the values of these headers, as they stand in frames -> where messages go.
         self.by_values: dict[Values, Goal] = {}
+        self._values_size = 0
         self._configured = {upstream.name for upstream in relay.session.settings.upstreams}
         #: (exchange, routing key) as they stand in a frame -> the link.
         self.routes: dict[bytes, Link] = {}
@@ -142,16 +149,39 @@ class Publishing:
             return way
         return link.out
 
-    def goal_by_headers(self, raw: bytes, octets: bytes, at: int) -> Goal | None:
-        """Where a publish with this exchange and key goes, as they stand in its frame; its header stands at `at`.
+    def goal_by_headers(self, raw: bytes, octets: bytes, at: int, end: int) -> Goal | None:
+        """Where a publish with this exchange and key goes, as they stand in its frame.
 
-        None when it is no common case.  Then the strategy is asked again: it has failed, or its upstream is missing.
+        Its content header is `octets[at:end]`, without the end octet.  None when it is no common case.  Then the
+        strategy is asked again: it has failed, or its upstream is missing.
         """
+        if self.header_keys is None:
+            return self._asked(raw, MessageHeaders(octets, at))
+        values = raw, self._raw_headers(octets, at, end)
+        return self.by_values.get(values) or self.goal_by_values(values)
+
+    def goal_by_values(self, values: Values) -> Goal | None:
+        """The same for a publish with these values of the headers that the answer depends on; it is remembered.
+
+        The strategy sees nothing else of the message, so that its answer is right for all with the same values.
+        """
+        raw, found = values
+        goal = self._asked(raw, self._decoded(found))
+        size = len(raw) + (len(found) if isinstance(found, bytes) else sum(map(len, found)))
+        if goal is not None and size <= VALUE_MAX:
+            self._values_size += size + VALUE_COST
+            if self._values_size > VALUES_MAX:
+                self.by_values.clear()
+                self._values_size = size + VALUE_COST
+            self.by_values[values] = goal
+        return goal
+
+    def _asked(self, raw: bytes, headers: Mapping[str, Any]) -> Goal | None:
         strategy = self.by_headers
         assert strategy is not None
         try:
             exchange, key = self._addresses.get(raw) or self._address(raw)
-            answer = strategy.route_message(exchange, key, MessageHeaders(octets, at))
+            answer = strategy.route_message(exchange, key, headers)
             way = self._by_answer.get(answer) if not isinstance(answer, Mirrored) else self._way(answer)
         except Exception:  # it fails again where there is a place to say so
             return None
@@ -159,13 +189,31 @@ class Publishing:
             return None
         return (way.link, way) if isinstance(way, Copying) else (way, way.out)
 
-    def goal_by_values(self, values: Values, octets: bytes, at: int) -> Goal | None:
-        """The same for a publish with these values in the headers that the answer depends on; it is remembered."""
-        raw, found = values
-        goal = self.goal_by_headers(raw, octets, at)
-        if goal is not None and (len(found) if isinstance(found, bytes) else sum(map(len, found))) <= VALUES_SIZE_MAX:
-            _remember(self.by_values, values, goal, VALUES_MAX)
-        return goal
+    def _raw_headers(self, octets: bytes, at: int, end: int) -> RawHeaders:
+        """The values of the headers that the strategy names; what cannot be read counts as missing."""
+        assert self.header_keys is not None
+        try:
+            at, stop = headers_table(octets, at, end)
+        except UNREADABLE:
+            at = stop = end
+        found = []
+        for key in self.header_keys:
+            try:
+                found.append(raw_header(octets, at, stop, key))
+            except UNREADABLE:
+                found.append(b"")
+        return found[0] if len(found) == 1 else tuple(found)
+
+    def _decoded(self, found: RawHeaders) -> dict[str, Any]:
+        """The same as Python values; what cannot be decoded is missing."""
+        headers = {}
+        for name, octets in zip(self._header_names, (found,) if isinstance(found, bytes) else found, strict=True):
+            try:
+                if octets:
+                    headers[name] = decode_value(octets)
+            except (Violation, ValueError):
+                pass
+        return headers
 
     def _address(self, raw: bytes) -> tuple[str, str]:
         """Exchange and routing key as texts.  Raises ValueError where the strategy is asked otherwise, if at all."""
@@ -182,8 +230,12 @@ class Publishing:
         if state.closing is not None:
             return DISCARD
         exchange, key = exchange_and_key(frame, 0, len(frame))
+        octets = bytes(octets)  # it may be a view
+        headers: Mapping[str, Any] = MessageHeaders(octets)
+        if self.header_keys is not None:
+            headers = self._decoded(self._raw_headers(octets, 0, payload_end(octets, 0)))
         try:
-            answer = self._route(exchange, key, MessageHeaders(bytes(octets)))
+            answer = self._route(exchange, key, headers)
         except Violation as violation:
             # Raised where it harms nobody's place in the stream.
             self._relay.fail(violation)
@@ -194,7 +246,7 @@ class Publishing:
         undecided.link = way.link if isinstance(way, Copying) else way
         return self._send(state, way, frame)
 
-    def _route(self, exchange: bytes, key: bytes, headers: MessageHeaders | None = None) -> Decision:
+    def _route(self, exchange: bytes, key: bytes, headers: Mapping[str, Any] | None = None) -> Decision:
         """What the strategy says."""
         strategy = self._relay.session.settings.routing
         arguments = exchange.decode("utf-8", "surrogateescape"), key.decode("utf-8", "surrogateescape")

@@ -22,19 +22,31 @@ _CONTENT_ENCODING: Final = 0x40
 _HEADERS: Final = 0x20
 #: Where the property flags of a content header frame are, and what follows them.
 _FLAGS_AT: Final = 19
-_PROPERTIES_AT: Final = 21
+PROPERTIES_AT: Final = 21
+#: For a quick look at a content header frame: type, channel, size, the first octet of its flags, and the length of the
+#: table of headers, which stands at `TABLE_AT` if the flags say that no other property stands before it.
+HEAD_AND_TABLE: Final = struct.Struct(">BHI12xBxI").unpack_from
+TABLE_AT: Final = 25
+FLAGS_UP_TO_TABLE: Final = _CONTENT_TYPE | _CONTENT_ENCODING | _HEADERS
+TABLE_FIRST: Final = _HEADERS
 _LONG_STRING: Final = ord("S")
 #: Names as they stand in a table, so that they are searched for without encoding them each time.
 _KEYS_MAX: Final = 1000
 _keys: dict[str, bytes] = {}
 #: What a table that cannot be read raises.
-_UNREADABLE: Final = (LookupError, ValueError, struct.error)
+UNREADABLE: Final = (LookupError, ValueError, struct.error)
 
 
 def header_key(name: str) -> bytes:
     """A header's name as it stands in a table: behind its length.  Raises ValueError for one that no table can have."""
     octets = name.encode()
     return bytes((len(octets),)) + octets
+
+
+def payload_end(octets: bytes, at: int) -> int:
+    """Where the payload of the frame at `at` ends, and its end octet stands."""
+    end: int = at + 7 + _U32(octets, at + 3)[0]
+    return end
 
 
 def headers_table(octets: bytes, at: int, end: int) -> tuple[int, int]:
@@ -44,7 +56,7 @@ def headers_table(octets: bytes, at: int, end: int) -> tuple[int, int]:
     Raises LookupError, ValueError or struct.error for what does not fit into the frame.
     """
     flags = octets[at + _FLAGS_AT]
-    at += _PROPERTIES_AT
+    at += PROPERTIES_AT
     if not flags & _HEADERS:
         return at, at
     if flags & _CONTENT_TYPE:
@@ -60,9 +72,9 @@ def headers_table(octets: bytes, at: int, end: int) -> tuple[int, int]:
 def raw_header(octets: bytes, at: int, stop: int, key: bytes) -> bytes:
     """The value of a header in the table `octets[at:stop]` with its type octet; empty if the header is not there.
 
-    `key` comes from `header_key`.  Of several headers of one name the first one counts, as in RabbitMQ.  Nothing is
-    decoded, and nothing behind the value is looked at.  Raises LookupError, ValueError or struct.error for a table
-    that cannot be read so far.
+    `key` comes from `header_key`.  Of several headers of one name the first one counts, as for RabbitMQ's
+    ``table_lookup``.  Nothing is decoded, and nothing behind the value is looked at.  Raises LookupError, ValueError or
+    struct.error for a table that cannot be read so far.
     """
     found = octets.find(key, at, stop)
     while found >= 0:
@@ -74,6 +86,8 @@ def raw_header(octets: bytes, at: int, stop: int, key: bytes) -> bytes:
                 at += 5 + _U32(octets, at + 1)[0]
             else:
                 at += 1 + FIXED_SIZES[kind]
+        if at > stop:
+            raise ValueError("a value is longer than its table")
         if at == found:
             at += len(key)
             kind = octets[at]
@@ -108,13 +122,13 @@ class MessageHeaders(Mapping[str, Any]):
             return self._decoded.get(name, default)
         octets, at = self._octets, self._at
         try:
-            at, stop = headers_table(octets, at, at + 7 + _U32(octets, at + 3)[0])
+            at, stop = headers_table(octets, at, payload_end(octets, at))
             raw = raw_header(octets, at, stop, _keys.get(name) or _key(name))
             if not raw:
                 return default
             if raw[0] == _LONG_STRING:
                 return raw[5:].decode()
-        except _UNREADABLE:
+        except UNREADABLE:
             pass
         return self._all().get(name, default)
 
@@ -129,9 +143,9 @@ class MessageHeaders(Mapping[str, Any]):
             self._decoded = {}
             octets, at = self._octets, self._at
             try:
-                at, stop = headers_table(octets, at, at + 7 + _U32(octets, at + 3)[0])
+                at, stop = headers_table(octets, at, payload_end(octets, at))
                 self._decoded = decode_table(bytes(octets[at:stop]))
-            except (Violation, *_UNREADABLE):
+            except (Violation, *UNREADABLE):
                 pass
         return self._decoded
 

@@ -131,6 +131,16 @@ def decode_table(octets: bytes) -> dict[str, Any]:
         raise ValueError(str(error)) from error
 
 
+def decode_value(octets: bytes) -> Any:
+    """One value with its type octet, as `decode_table` has it, with the same errors."""
+    if _after_value(octets, 0, len(octets), 1) != len(octets):
+        raise _corrupt("a value with octets behind it")
+    try:
+        return _decoded(octets, 0, len(octets))
+    except (ArithmeticError, OSError) as error:
+        raise ValueError(str(error)) from error
+
+
 # Walked here although pamqp can decode whole tables: for each entry it copies all that is left of them, so that 64 KiB
 # of small ones, which anybody may send before login, would keep everybody else waiting for a quarter of a second.
 
