@@ -11,16 +11,17 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
+from trabbits.failures import dismissed
 from trabbits.interfaces import Decision, IHeaderRoutingStrategy, IMessageRoutingStrategy, Mirrored
 from trabbits.log_ids import LogId
 from trabbits.session.fan_channel import FanChannel
 from trabbits.session.fan_undecided import Undecided
 from trabbits.session.mirroring import Copying
+from trabbits.session.plugin_failed import PluginFailed, it_raised
 from trabbits.session.reply_keys import PREFIX
 from trabbits.session.tee import Tee
 from trabbits.wire import constants as amqp
 from trabbits.wire.encode import ack_frame, nack_frame
-from trabbits.wire.errors import Violation
 from trabbits.wire.headers import MessageHeaders, header_key
 from trabbits.wire.peek import ack_flags, delivery_tag, exchange_and_key, publish_is_mandatory
 from trabbits.wire.scanner import DISCARD, Content, Destination
@@ -69,7 +70,8 @@ class Publishing:
             self.header_keys = tuple(header_key(name) for name in routing.header_names)
         #: (exchange, routing key) and the values of these headers, as they stand in frames -> where messages go.
         self.by_values: dict[Values, Goal] = {}
-        self._configured = {upstream.name for upstream in relay.session.settings.upstreams}
+        #: The names of all upstreams, in the configuration's order.
+        self._configured = tuple(upstream.name for upstream in relay.session.settings.upstreams)
         #: (exchange, routing key) as they stand in a frame -> the link.
         self.routes: dict[bytes, Link] = {}
         #: The same for messages that are copied -> their way.
@@ -184,9 +186,9 @@ class Publishing:
         exchange, key = exchange_and_key(frame, 0, len(frame))
         try:
             answer = self._route(exchange, key, MessageHeaders(bytes(octets)))
-        except Violation as violation:
+        except PluginFailed as failure:
             # Raised where it harms nobody's place in the stream.
-            self._relay.fail(violation)
+            self._relay.fail(failure)
             return DISCARD
         way = self._way(answer)
         if isinstance(way, str):
@@ -195,7 +197,7 @@ class Publishing:
         return self._send(state, way, frame)
 
     def _route(self, exchange: bytes, key: bytes, headers: MessageHeaders | None = None) -> Decision:
-        """What the strategy says."""
+        """What the strategy says.  Raises `PluginFailed` if that cannot be followed."""
         strategy = self._relay.session.settings.routing
         arguments = exchange.decode("utf-8", "surrogateescape"), key.decode("utf-8", "surrogateescape")
         try:
@@ -203,35 +205,44 @@ class Publishing:
                 answer = self.by_headers.route_message(*arguments, headers)
             else:
                 answer = strategy.route(*arguments)
-            self._check(answer)
-            return answer
+            problem = self._problem(answer)
         except Exception as error:
-            self._relay.session.log(
-                LogId.ROUTING_FAILED,
-                plugin=type(strategy).__name__,
-                exchange=exchange.decode("utf-8", "replace"),
-                key=key.decode("utf-8", "replace"),
-                text=f"{type(error).__name__}: {error}",
-            )
-            raise Violation(
-                amqp.INTERNAL_ERROR,
-                f"routing strategy {type(strategy).__name__} failed for this message",
-                class_id=60,
-                method_id=40,
-            ) from error
+            text = f"{type(error).__name__}: {error}"
+            raise self._routing_failed(exchange, key, text, it_raised(error)) from error
+        if problem:
+            raise self._routing_failed(exchange, key, problem, problem)
+        return answer
 
-    def _check(self, answer: Decision) -> None:
-        """Raises when the answer cannot be followed."""
-        names: tuple[str | None, ...]
+    def _routing_failed(self, exchange: bytes, key: bytes, text: str, told: str) -> PluginFailed:
+        plugin = self._relay.session.settings.routing_plugin
+        shown = {"exchange": exchange.decode("utf-8", "replace"), "key": key.decode("utf-8", "replace")}
+        return PluginFailed(
+            LogId.ROUTING_FAILED,
+            f"routing strategy '{plugin}' failed: {told}",
+            {"plugin": plugin, **shown, "text": text},
+            amqp.BASIC_PUBLISH,
+        )
+
+    def _problem(self, answer: object) -> str:
+        """Why the answer cannot be followed, empty if it can."""
+        if answer is None:
+            return ""
         if not isinstance(answer, Mirrored):
-            names = (answer,)
-        else:
-            if self._relay.session.mirroring is None:
-                raise TypeError("Mirrored is only for strategies that provide IMirroringStrategy")
-            names = answer.upstream, *answer.copies
-        for name in names:
-            if name is not None and name not in self._configured:
-                raise KeyError(name)
+            return self._no_upstream("it answered with", answer)
+        if self._relay.session.mirroring is None:
+            return "it answered with Mirrored, which is only for strategies that provide IMirroringStrategy"
+        problems = [self._no_upstream("it wants copies for", name) for name in answer.copies]
+        if answer.upstream is not None:
+            problems.insert(0, self._no_upstream("it answered with Mirrored for", answer.upstream))
+        return next(filter(None, problems), "")
+
+    def _no_upstream(self, before: str, name: object) -> str:
+        """Why this cannot be where messages go, empty if it can."""
+        if not isinstance(name, str):
+            return f"{before} {dismissed(name)}, which is not the name of an upstream"
+        if name not in self._configured:
+            return f"{before} {name!r:.100}, which is no upstream of the configuration ({', '.join(self._configured)})"
+        return ""
 
     def _reply(self, state: FanChannel, frame: bytes, key: bytes) -> Destination:
         """A direct reply goes to the link whose broker made the key, to every link if that is not known."""
