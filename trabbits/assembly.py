@@ -17,10 +17,10 @@ from trabbits.config.making import mechanisms, plugin_context
 from trabbits.config.model import MappedCredentialsConfig, UpstreamConfig
 from trabbits.config.secret_files import SecretFile
 from trabbits.interfaces import IConnectionPolicy, IQueueAttributeRewriter
-from trabbits.plugins.chain import chained
 from trabbits.plugins.declaring import PluginContext
 from trabbits.plugins.queue_attributes import FixedQueueAttributes
 from trabbits.session.credentials import Mapped
+from trabbits.session.rewriting import RewriterChain, chained
 from trabbits.session.settings import SessionSettings, UpstreamSettings
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def session_settings(config: Config, reactor: Any = None) -> SessionSettings:
             for upstream in config.upstreams
         ),
         routing=config.routing.make(context),
+        routing_plugin=config.routing.plugin,
         mechanisms=mechanisms(config, context),
         frame_max=config.frame_max,
         channel_max=config.channel_max,
@@ -138,17 +139,16 @@ def _secret(given: SecretStr | None, file: SecretFile | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
 
 
-def _rewriter(upstream: UpstreamConfig, context: PluginContext) -> IQueueAttributeRewriter | None:
-    rewriters: list[IQueueAttributeRewriter] = []
+def _rewriter(upstream: UpstreamConfig, context: PluginContext) -> RewriterChain | None:
+    rewriters: list[tuple[str, IQueueAttributeRewriter]] = []
     attributes = upstream.queue_attributes
     if attributes is not None:
-        rewriters.append(
-            FixedQueueAttributes(
-                durable=attributes.durable,
-                auto_delete=attributes.auto_delete,
-                exclusive=attributes.exclusive,
-                arguments=attributes.arguments,
-            )
+        fixed = FixedQueueAttributes(
+            durable=attributes.durable,
+            auto_delete=attributes.auto_delete,
+            exclusive=attributes.exclusive,
+            arguments=attributes.arguments,
         )
-    rewriters += [use.make(context) for use in upstream.rewriters]
-    return chained(rewriters)
+        rewriters.append(("queue_attributes", fixed))
+    rewriters += [(use.plugin, use.make(context)) for use in upstream.rewriters]
+    return chained(upstream.name, rewriters)

@@ -54,7 +54,8 @@ class IRoutingStrategy(Interface):
         None means "no opinion": the first upstream of the session gets the message.  The same arguments must give the
         same answer for as long as the configuration lives, because trabbits asks once per distinct pair and session
         and remembers the answer.  Both arguments are at most 255 octets of UTF-8 (octets that are not UTF-8 arrive as
-        lone surrogates); `exchange` is empty for the default exchange.
+        lone surrogates); `exchange` is empty for the default exchange.  An exception, or an answer that is no upstream
+        of the configuration, closes the connection of the client that published with 541 and the plugin's name.
 
         Those that may answer with `Mirrored` provide `IMirroringStrategy`.
         """
@@ -148,7 +149,8 @@ class IQueueAttributeRewriter(Interface):
         Called once per client declare and upstream, but neither for passive declares nor for queues that the
         server names.  Several rewriters of one upstream are asked in turn, each with what those before it made of the
         declare.  The queue's name cannot be changed here: that is what `IQueueRenamer` is for.  `declare.queue` is the
-        client's name, whatever the upstream calls the queue.
+        client's name, whatever the upstream calls the queue.  An exception, or an answer that no upstream can be asked
+        for, closes the client's connection with 541 and the plugin's name; so it is with `IQueueRenamer`.
         """
 
 

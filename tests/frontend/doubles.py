@@ -25,6 +25,7 @@ from trabbits.plugins.plain import Plain
 from trabbits.plugins.queue_attributes import FixedQueueAttributes
 from trabbits.session.actions import LoginRequest, VirtualHostRequest
 from trabbits.session.authentication import MechanismSettings
+from trabbits.session.rewriting import chained
 from trabbits.session.session import Session
 from trabbits.session.settings import SessionSettings, UpstreamSettings
 from trabbits.upstream.errors import LinkRefused, LinkUnreachable
@@ -204,12 +205,10 @@ class Surroundings:
         self.upstreams = {name: UpstreamDouble(name) for name in upstreams}
         self.log: list[tuple[LogId, dict[str, Any]]] = []
         self.finished = 0
+        rewriters = [("queue_attributes", FixedQueueAttributes(auto_delete=False))] if lasting else []
         self.settings = SessionSettings(
             upstreams=tuple(
-                UpstreamSettings(
-                    name, FixedQueueAttributes(auto_delete=False) if lasting else None, emulate_auto_delete=lasting
-                )
-                for name in upstreams
+                UpstreamSettings(name, chained(name, rewriters), emulate_auto_delete=lasting) for name in upstreams
             ),
             routing=KeyPatterns([(name, [f"{name}.#"]) for name in upstreams]),
             **{"heartbeat": 0, "mechanisms": (PLAIN,), **settings},

@@ -36,7 +36,7 @@ class Policy:
 
     def left(self, visitor: Visitor) -> None:
         self.told.append("left")
-        assert visitor is self.visitors[-1]
+        assert any(visitor is each for each in self.visitors)
 
 
 @implementer(IDataPolicy)
@@ -55,6 +55,32 @@ class DataPolicy(Policy):
 def around(*policies: IConnectionPolicy, **options: Any) -> Surroundings:
     named = [(f"policy-{number}", policy) for number, policy in enumerate(policies)]
     return Surroundings(policies=named, **options)
+
+
+class Neighbours:
+    """A client that is there already and one that comes later, who meet the same `policies`."""
+
+    def __init__(self, *policies: Policy) -> None:
+        self._policies = policies
+        self._early = around(*policies)
+        (self._link,) = self._early.open()
+        self._early.open_channel(self._link)
+        for policy in policies:
+            assert policy.told == ["admit"]
+            policy.told.clear()
+
+    def assert_undisturbed(self) -> None:
+        """The one goes on, the other comes in."""
+        self._early.send(commands.Queue.Declare(queue="q"), channel=1)
+        assert self._link.sent
+        self._link.say(commands.Queue.DeclareOk("q", 0, 0))
+        assert [method.name for method in self._early.heard()] == ["Queue.DeclareOk"]
+        late = around(*self._policies)
+        links = [*late.open(), self._link]
+        for surroundings, link in zip((late, self._early), links, strict=True):
+            surroundings.lose_client()
+            link.gone.callback(None)
+            surroundings.assert_over()
 
 
 def raises() -> None:
@@ -151,17 +177,26 @@ def test_answers_that_take_their_time(result: Refusal | None) -> None:
 
 @pytest.mark.parametrize("forever", [Deferred, lambda: later(Deferred()), lambda: Deferred(lambda _: None), Wild])
 def test_an_answer_that_never_comes(forever: Callable[[], Any]) -> None:
-    policy = Policy(forever)
-    surroundings = around(Policy(), policy, policy_timeout=2.5).connect_to_policies()
+    """The client gets 541, the log names the plugin, and others do not wait: neither meanwhile nor afterwards."""
+    first, policy = Policy(), Policy()
+    meanwhile, afterwards = Neighbours(first, policy), Neighbours(first, policy)
+    policy.answer = forever
+    surroundings = around(first, policy, policy_timeout=2.5).connect_to_policies()
     surroundings.clock.advance(2.4)
     assert surroundings.heard() == []
+    policy.answer = lambda: None
+    meanwhile.assert_undisturbed()
+    for each in (first, policy):
+        assert each.told == ["admit", "admit", "left", "left"]
+        each.told[1:] = []
     surroundings.clock.advance(0.2)
     assert refused_with(surroundings) == (541, "INTERNAL_ERROR - policy 'policy-1' did not answer within 2.5 s")
     (fields, *_) = [fields for entry, fields in surroundings.log if entry is LogId.POLICY_FAILED]
     assert fields["plugin"] == "policy-1"
-    assert policy.told == ["admit"]
+    assert (first.told, policy.told) == (["admit", "left"], ["admit"])
     surroundings.lose_client()
     surroundings.assert_over()
+    afterwards.assert_undisturbed()
 
 
 def test_one_that_swallows_its_cancellation() -> None:
@@ -196,17 +231,21 @@ def test_one_that_swallows_its_cancellation() -> None:
 )
 def test_one_that_fails(answer: Callable[[], Any], named: str) -> None:
     """The client gets 541, the log names the plugin, another client comes in by another answer."""
-    first = Policy()
-    surroundings = around(first, Policy(answer)).connect_to_policies()
+    first, failing = Policy(), Policy()
+    neighbours = Neighbours(first, failing)
+    failing.answer = answer
+    surroundings = around(first, failing).connect_to_policies()
     code, text = refused_with(surroundings)
     assert code == 541
     assert "'policy-1'" in text
     (fields,) = [fields for entry, fields in surroundings.log if entry is LogId.POLICY_FAILED]
     assert fields["plugin"] == "policy-1"
     assert named in fields["text"]
-    assert first.told == ["admit", "left"]
+    assert (first.told, failing.told) == (["admit", "left"], ["admit"])
     surroundings.lose_client()
     surroundings.assert_over()
+    failing.answer = lambda: None
+    neighbours.assert_undisturbed()
 
 
 def test_left_that_raises_keeps_others_from_nothing() -> None:

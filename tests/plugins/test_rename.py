@@ -14,10 +14,10 @@ from zope.interface.verify import verifyObject
 from tests.session.test_renaming import Prefixed
 from trabbits.interfaces import IQueueAttributeRewriter, IQueueRenamer, QueueAttributes, QueueDeclare
 from trabbits.plugins.catalogue import discover
-from trabbits.plugins.chain import RenamerChain, chained
 from trabbits.plugins.declaring import PluginContext
 from trabbits.plugins.queue_attributes import FixedQueueAttributes
 from trabbits.plugins.rename import Rename, RenameOptions, rename
+from trabbits.session.rewriting import RenamerChain, chained
 
 ORDERS = [("orders.audit", "orders.audit"), ("orders.*", "shop.orders.*"), ("mail", "shop.outbox")]
 SWAPPED = [("a.*", "b.*"), ("b.*", "a.*")]
@@ -170,7 +170,8 @@ def test_overlaps_are_found_and_no_others() -> None:
 
 
 def test_several_renamers_work_one_behind_the_other() -> None:
-    chain = chained([Prefixed("a."), FixedQueueAttributes(durable=True), Prefixed("b.")])
+    rewriters: list[IQueueAttributeRewriter] = [Prefixed("a."), FixedQueueAttributes(durable=True), Prefixed("b.")]
+    chain = chained("upstream", [("plugin", each) for each in rewriters])
     assert isinstance(chain, RenamerChain)
     verifyObject(IQueueRenamer, chain)
     assert chain.renamed("q") == "b.a.q"
@@ -179,7 +180,6 @@ def test_several_renamers_work_one_behind_the_other() -> None:
 
 
 def test_a_chain_without_renamer_renames_nothing() -> None:
-    fixed = FixedQueueAttributes(durable=True)
-    assert not IQueueRenamer.providedBy(chained([fixed, fixed]))
-    assert chained([fixed]) is fixed
-    assert chained([]) is None
+    fixed = "queue_attributes", FixedQueueAttributes(durable=True)
+    assert not IQueueRenamer.providedBy(chained("a", [fixed, fixed]))
+    assert chained("a", []) is None

@@ -6,10 +6,10 @@ from typing import Any
 
 from tests.plugins.contracts import untested
 from trabbits.interfaces import IQueueAttributeRewriter, QueueDeclare
-from trabbits.plugins.chain import RewriterChain
 from trabbits.plugins.queue_attributes import FixedQueueAttributes, queue_attributes
 from trabbits.plugins.quorum import Quorum, quorum
 from trabbits.plugins.rename import rename
+from trabbits.session.rewriting import RewriterChain
 from trabbits.testing.contracts import QueueAttributeRewriterTestsMixIn, QueueRenamerTestsMixIn
 
 
@@ -50,7 +50,8 @@ class TestRenameByPatterns(Renaming):
 
 class TestChain(Rewriting):
     def make_plugin(self, reactor: Any = None) -> Any:
-        return RewriterChain([FixedQueueAttributes(durable=True, arguments={"x-own": None}), Quorum()])
+        fixed = FixedQueueAttributes(durable=True, arguments={"x-own": None})
+        return RewriterChain("a", [("queue_attributes", fixed), ("quorum", Quorum())])
 
 
 def test_none_is_left_out() -> None:

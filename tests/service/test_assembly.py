@@ -45,6 +45,7 @@ def test_everything_arrives() -> None:
     assert rewriter.rewrite(QueueDeclare("q")) == QueueAttributes(durable=True, arguments={"x": None})
     assert settings.routing.route("", "a.b") == "two"
     assert settings.routing.route("", "b") is None
+    assert settings.routing_plugin == "key_patterns"
     assert (settings.handshake_timeout, settings.connection_close_timeout) == (3.0, 4.0)
     assert (settings.frame_max, settings.channel_max, settings.heartbeat) == (4096, 7, 8)
     assert settings.tx_best_effort is True
@@ -96,6 +97,7 @@ def test_the_defaults_agree() -> None:
     assert settings == type(settings)(
         upstreams=settings.upstreams,
         routing=settings.routing,
+        routing_plugin="key_patterns",
         mechanisms=settings.mechanisms,
         config_hash=config_hash(default_config()),
     )

@@ -30,6 +30,7 @@ from trabbits.session.authentication import MechanismSettings
 from trabbits.session.credentials import Mapped
 from trabbits.session.link import Link
 from trabbits.session.phase import Phase
+from trabbits.session.rewriting import chained
 from trabbits.session.session import Session
 from trabbits.session.settings import SessionSettings, UpstreamSettings
 
@@ -82,7 +83,7 @@ class Playbook:
             upstreams=tuple(
                 UpstreamSettings(
                     name,
-                    rewriters.get(name),
+                    chained(name, [(type(each).__name__, each)] if (each := rewriters.get(name)) else []),
                     name not in optional,
                     name in probe,
                     name in emulate,

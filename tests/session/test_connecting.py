@@ -167,7 +167,7 @@ def test_a_link_that_is_lost_before_the_others_are_there(fresh: Opening) -> None
 # The client meanwhile
 
 
-def test_an_error_of_our_own_in_early_frames(fresh: Opening) -> None:
+def test_a_plugin_that_fails_in_early_frames(fresh: Opening) -> None:
     class Broken:
         def rewrite(self, declare: object) -> object:
             raise RuntimeError("bug")

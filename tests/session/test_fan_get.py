@@ -219,8 +219,8 @@ def test_a_wrong_frame_behind_a_get(opened: Opening) -> None:
     play.skip()
 
 
-def test_a_bug_behind_a_get(opened: Opening) -> None:
-    """An error of our own is found then, too, and closes everything."""
+def test_a_plugin_that_fails_behind_a_get(opened: Opening) -> None:
+    """That is found then, too, and closes everything."""
 
     class Broken:
         def rewrite(self, declare: Any) -> Any:

@@ -93,21 +93,26 @@ def test_names_may_be_any_octets(opened: Opening) -> None:
     assert routing_of(play).asked == [("\udcff\udcfe", "b.\udcff")]
 
 
-@pytest.mark.parametrize(("key", "error"), [("bad", "LookupError: no such thing"), ("z", "KeyError: 'z'")])
-def test_a_strategy_that_fails_closes_the_connection(key: str, error: str, opened: Opening) -> None:
-    """Whether it raises or names an upstream that is not there; the log says which plugin it was."""
-    play = opened("a", "b")
+@pytest.mark.parametrize(
+    ("key", "told", "logged"),
+    [
+        ("bad", "it raised LookupError", "LookupError: no such thing"),
+        ("z", *["it answered with 'z', which is no upstream of the configuration (a, b)"] * 2),
+    ],
+)
+def test_a_strategy_that_fails_closes_the_connection(key: str, told: str, logged: str, opened: Opening) -> None:
+    """Whether it raises or names an upstream that is not there; log and client hear the configuration's name for it."""
+    play = opened("a", "b", routing_plugin="by_word")
     play.client(publish(1, "b", b"sound"), publish(1, key, b"x"), publish(1, "b", b"too late"))
     play.expect_link("b", publish(1, "b", b"sound"))
-    text = "INTERNAL_ERROR - routing strategy Routes failed for this message"
+    text = f"INTERNAL_ERROR - routing strategy 'by_word' failed: {told}"
     play.expect_client(connection_close(541, text, Basic.Publish))
     play.expect_actions(
         "CancelTimer handshake", "CancelTimer heartbeat", "CloseLink a", "CloseLink b", "SetTimer close 1"
     )
-    assert play.logged[0] == (
-        LogId.ROUTING_FAILED,
-        {"plugin": "Routes", "exchange": "x", "key": key, "text": error},
-    )
+    fields = {"plugin": "by_word", "exchange": "x", "key": key, "text": logged}
+    assert play.logged[0] == (LogId.ROUTING_FAILED, fields)
+    play.expect_log(LogId.ROUTING_FAILED, LogId.CLIENT_CLOSED)
 
 
 def test_a_malformed_publish_is_the_clients_fault(opened: Opening) -> None:

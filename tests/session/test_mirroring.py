@@ -354,14 +354,14 @@ class Failing(Prefixed):
 
 
 @pytest.mark.parametrize(
-    ("renamer", "key", "text"),
+    ("renamer", "key", "text", "logged"),
     [
-        (Failing(), "a+b.q", "its queues cannot be renamed: LookupError in test_mirroring.py, line "),
-        (Prefixed("x" * 250), "a+b.queue", "upstream 'b' renames queues, and its name for queue 'a+b.queue'"),
+        (Failing(), "a+b.q", "rewriter 'Failing' of upstream 'b' failed: it raised LookupError", 1),
+        (Prefixed("x" * 250), "a+b.queue", "upstream 'b' renames queues, and its name for queue 'a+b.queue'", 0),
     ],
 )
 def test_a_copy_whose_queue_cannot_be_renamed_is_dropped(
-    renamer: Prefixed, key: str, text: str, fresh: Opening
+    renamer: Prefixed, key: str, text: str, logged: int, fresh: Opening
 ) -> None:
     play = opened(fresh("a", "b", "c", routing=Mirroring(), optional="c", rewriters={"b": renamer}))
     play.client(to_queue(1, key), publish(1, "a+b", b"two"))
@@ -370,6 +370,7 @@ def test_a_copy_whose_queue_cannot_be_renamed_is_dropped(
     assert counted(play)["b"] == (1, 1)
     ((_, fields),) = [each for each in play.logged if each[0] is LogId.COPY_DROPPED]
     assert fields["text"].startswith(text)
+    assert [entry for entry, _ in play.logged].count(LogId.REWRITER_FAILED) == logged
 
 
 # Transactions, and the end of channels
@@ -523,6 +524,9 @@ def test_an_upstream_with_very_few_channels_gets_no_copies(fresh: Opening) -> No
     play.expect_link("a", publish(1, "a+b"))
 
 
+NO_UPSTREAM = "which is no upstream of the configuration (a, b)"
+
+
 class Undeclared:
     """Does not say that it mirrors."""
 
@@ -531,22 +535,26 @@ class Undeclared:
 
 
 @pytest.mark.parametrize(
-    ("routing", "key", "error"),
+    ("routing", "key", "problem"),
     [
-        (Mirroring(), "a+x", "KeyError: 'x'"),
-        (Mirroring(), "x+a", "KeyError: 'x'"),
-        (MirroringByHeader(), "a+x", "KeyError: 'x'"),
-        (Undeclared(), "a+b", "TypeError: Mirrored is only for strategies that provide IMirroringStrategy"),
+        (Mirroring(), "a+x", f"it wants copies for 'x', {NO_UPSTREAM}"),
+        (Mirroring(), "x+a", f"it answered with Mirrored for 'x', {NO_UPSTREAM}"),
+        (MirroringByHeader(), "a+x", f"it wants copies for 'x', {NO_UPSTREAM}"),
+        (
+            Undeclared(),
+            "a+b",
+            "it answered with Mirrored, which is only for strategies that provide IMirroringStrategy",
+        ),
     ],
 )
-def test_an_answer_that_cannot_be_followed(fresh: Opening, routing: Any, key: str, error: str) -> None:
+def test_an_answer_that_cannot_be_followed(fresh: Opening, routing: Any, key: str, problem: str) -> None:
     play = fresh("a", "b", routing=routing)
     play.open(channel_max=CHANNEL_MAX)
     play.open_channel(1)
     play.client(publish(1, key))
     name = type(routing).__name__
-    text = f"INTERNAL_ERROR - routing strategy {name} failed for this message"
+    text = f"INTERNAL_ERROR - routing strategy '{name}' failed: {problem}"
     play.expect_client(connection_close(541, text, Basic.Publish))
-    fields = {"plugin": name, "exchange": "x", "key": key, "text": error}
+    fields = {"plugin": name, "exchange": "x", "key": key, "text": problem}
     assert (LogId.ROUTING_FAILED, fields) in play.logged
     play.skip()

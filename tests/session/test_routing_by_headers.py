@@ -11,12 +11,11 @@ from zope.interface import implementer
 
 from tests.session.conftest import Opening
 from tests.session.fans import ack, confirm
-from tests.session.frames import on
+from tests.session.frames import connection_close, on
 from tests.session.playbook import Playbook
 from trabbits.interfaces import IHeaderRoutingStrategy, IMessageRoutingStrategy
 from trabbits.log_ids import LogId
 from trabbits.session import fan_publish
-from trabbits.wire import constants as amqp
 
 
 @implementer(IMessageRoutingStrategy)
@@ -175,12 +174,12 @@ def test_frames_for_all_links_do_not_cut_a_message(play: Playbook) -> None:
 
 def test_a_strategy_that_fails_ends_the_session_with_its_name(play: Playbook, strategy: ByTenant) -> None:
     play.client(message("bad"), message("a"))
-    logged = [fields for entry, fields in play.logged if entry is LogId.ROUTING_FAILED]
-    assert logged[0]["plugin"] == type(strategy).__name__
-    sent = play.taken("client")
-    close: Any = frame.unmarshal(sent[-1])[2]
-    assert close.reply_code == amqp.INTERNAL_ERROR
-    assert type(strategy).__name__ in close.reply_text
+    name = type(strategy).__name__
+    text = f"INTERNAL_ERROR - routing strategy '{name}' failed: it raised LookupError"
+    play.expect_client(connection_close(541, text, commands.Basic.Publish))
+    fields = {"plugin": name, "exchange": "x", "key": "k", "text": "LookupError: no such tenant"}
+    assert play.logged[0] == (LogId.ROUTING_FAILED, fields)
+    play.expect_log(LogId.ROUTING_FAILED, LogId.CLIENT_CLOSED)
     play.skip()
 
 

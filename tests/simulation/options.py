@@ -22,6 +22,7 @@ from trabbits.interfaces import (
 )
 from trabbits.plugins.plain import Plain
 from trabbits.session.authentication import MechanismSettings
+from trabbits.session.rewriting import chained
 from trabbits.session.settings import SessionSettings, UpstreamSettings
 
 #: The least frame_max that holds every method without a table: a close with the longest text.
@@ -172,7 +173,11 @@ def settings_of(options: Options) -> SessionSettings:
             rewriter = Rewriter(emulate=emulate, probe=probe)  # type: ignore[assignment]  # structurally
         upstreams.append(
             UpstreamSettings(
-                name, rewriter, required=name not in options.optional, try_passive=probe, emulate_auto_delete=emulate
+                name,
+                chained(name, [] if rewriter is None else [("rewriter", rewriter)]),
+                required=name not in options.optional,
+                try_passive=probe,
+                emulate_auto_delete=emulate,
             )
         )
     if options.mirrors:

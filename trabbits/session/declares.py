@@ -38,7 +38,7 @@ def named(fields: QueueDeclareFields) -> QueueDeclareFields:
 
 
 def rewritten(channel: int, fields: QueueDeclareFields, frame: bytes, rewriter: IQueueAttributeRewriter) -> bytes:
-    """The frame for the upstream that this rewriter speaks for; `frame` holds exactly `fields`."""
+    """The frame for the upstream that this rewriter speaks for; `frame` holds exactly `fields`.  Raises as it does."""
     declare = decode_method(frame)
     assert isinstance(declare, commands.Queue.Declare)
     wanted = rewriter.rewrite(

@@ -23,6 +23,7 @@ from trabbits.session.actions import (
 from trabbits.session.clean_up import CleanUp
 from trabbits.session.link import Link
 from trabbits.session.phase import BEFORE_OPEN, ENDING, Phase
+from trabbits.session.plugin_failed import PluginFailed
 from trabbits.wire import constants as amqp
 from trabbits.wire.drain import Drain
 from trabbits.wire.encode import connection_close, empty_method
@@ -169,8 +170,16 @@ class Ending:
             f"CONNECTION_FORCED - upstream '{link.name}' ({link.node}) broke the protocol: {violation.text}",
         )
 
+    def plugin_failed(self, failure: PluginFailed) -> None:
+        """A plugin is to blame, and nobody at either end of the session."""
+        self._session.log(failure.entry, **failure.fields)
+        self.close(*failure.reply)
+
     def failed(self, error: Exception) -> None:
-        """The core raised what it should not: close everything rather than leave it half alive."""
+        """Something raised what it should not: close everything rather than leave it half alive."""
+        if isinstance(error, PluginFailed):
+            self.plugin_failed(error)
+            return
         session = self._session
         session.log(LogId.INTERNAL_ERROR, text=f"the session raised {type(error).__name__}", error=error)
         if session.phase in ENDING:

@@ -44,14 +44,14 @@ class ClientRoutes:
         self._publishing = publishing = relay.publishing
         self._routes = publishing.routes
         self._by_values = publishing.by_values
-        self._headers = publishing.header_keys or ()
+        self._headers = () if publishing.named is None else publishing.named.keys
         #: The one that answers depend on, if it is one only.
         self._header = self._headers[0] if len(self._headers) == 1 else None
 
     def publish(self) -> Route:
         """The route of publishes, such as the strategy needs it."""
         if self._publishing.by_headers is not None:
-            return self._publish_by_headers if self._publishing.header_keys is None else self._publish_by_values
+            return self._publish_by_headers if self._publishing.named is None else self._publish_by_values
         return self._publish if self._relay.session.mirroring is None else self._publish_mirrored
 
     def _publish(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:

@@ -11,20 +11,22 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
+from trabbits.failures import dismissed
 from trabbits.interfaces import Decision, IHeaderRoutingStrategy, IMessageRoutingStrategy, Mirrored
 from trabbits.log_ids import LogId
+from trabbits.session.answers import problem_of
 from trabbits.session.fan_channel import FanChannel
 from trabbits.session.fan_undecided import Undecided
 from trabbits.session.mirroring import Copying
+from trabbits.session.named_headers import NamedHeaders, RawHeaders
+from trabbits.session.plugin_failed import PluginFailed, it_raised
 from trabbits.session.reply_keys import PREFIX
 from trabbits.session.tee import Tee
 from trabbits.wire import constants as amqp
 from trabbits.wire.encode import ack_frame, nack_frame
-from trabbits.wire.errors import Violation
-from trabbits.wire.headers import UNREADABLE, MessageHeaders, header_key, headers_table, payload_end, raw_header
+from trabbits.wire.headers import MessageHeaders, payload_end
 from trabbits.wire.peek import ack_flags, delivery_tag, exchange_and_key, publish_is_mandatory
 from trabbits.wire.scanner import DISCARD, Content, Destination
-from trabbits.wire.table import decode_value
 
 if TYPE_CHECKING:
     from trabbits.session.fan import FanRelay
@@ -43,9 +45,7 @@ _REPLY_TEXT_AT: Final = 13
 
 #: The link that counts a publish, and what its octets are appended to.
 Goal: TypeAlias = "tuple[Link, Destination]"
-#: The values of the headers that a strategy names, of one of them alone if it names one; empty where they are missing.
-RawHeaders: TypeAlias = bytes | tuple[bytes, ...]
-#: What it decides by: exchange and key, and these.
+#: What a strategy that names headers decides by: exchange and key, and the values.
 Values: TypeAlias = tuple[bytes, RawHeaders]
 
 K = TypeVar("K")
@@ -68,15 +68,13 @@ class Publishing:
         self._by_answer.update((link.name, link) for link in relay.links)
         #: (exchange, routing key) as they stand in a frame -> as texts, where the strategy is asked for every message.
         self._addresses: dict[bytes, tuple[str, str]] = {}
-        #: The headers that answers depend on, as they stand in a frame, if the strategy names them.
-        self.header_keys: tuple[bytes, ...] | None = None
-        if IHeaderRoutingStrategy.providedBy(routing):
-            self._header_names = tuple(routing.header_names)
-            self.header_keys = tuple(map(header_key, self._header_names))
+        #: The headers that answers depend on, if the strategy names them.
+        self.named = NamedHeaders(routing.header_names) if IHeaderRoutingStrategy.providedBy(routing) else None
         #: (exchange, routing key) and the values of these headers, as they stand in frames -> where messages go.
         self.by_values: dict[Values, Goal] = {}
         self._values_size = 0
-        self._configured = {upstream.name for upstream in relay.session.settings.upstreams}
+        #: The names of all upstreams, in the configuration's order.
+        self._configured = tuple(upstream.name for upstream in relay.session.settings.upstreams)
         #: (exchange, routing key) as they stand in a frame -> the link.
         self.routes: dict[bytes, Link] = {}
         #: The same for messages that are copied -> their way.
@@ -155,9 +153,9 @@ class Publishing:
         Its content header is `octets[at:end]`, without the end octet.  None when it is no common case.  Then the
         strategy is asked again: it has failed, or its upstream is missing.
         """
-        if self.header_keys is None:
+        if self.named is None:
             return self._asked(raw, MessageHeaders(octets, at))
-        values = raw, self._raw_headers(octets, at, end)
+        values = raw, self.named.raw(octets, at, end)
         return self.by_values.get(values) or self.goal_by_values(values)
 
     def goal_by_values(self, values: Values) -> Goal | None:
@@ -166,7 +164,8 @@ class Publishing:
         The strategy sees nothing else of the message, so that its answer is right for all with the same values.
         """
         raw, found = values
-        goal = self._asked(raw, self._decoded(found))
+        assert self.named is not None
+        goal = self._asked(raw, self.named.decoded(found))
         size = len(raw) + (len(found) if isinstance(found, bytes) else sum(map(len, found)))
         if goal is not None and size <= VALUE_MAX:
             self._values_size += size + VALUE_COST
@@ -185,35 +184,12 @@ class Publishing:
             way = self._by_answer.get(answer) if not isinstance(answer, Mirrored) else self._way(answer)
         except Exception:  # it fails again where there is a place to say so
             return None
-        if way is None or isinstance(way, str) or (not exchange and _calls_queues_differently(way)):
+        if way is None:
+            dismissed(answer)
+            return None
+        if isinstance(way, str) or (not exchange and _calls_queues_differently(way)):
             return None
         return (way.link, way) if isinstance(way, Copying) else (way, way.out)
-
-    def _raw_headers(self, octets: bytes, at: int, end: int) -> RawHeaders:
-        """The values of the headers that the strategy names; what cannot be read counts as missing."""
-        assert self.header_keys is not None
-        try:
-            at, stop = headers_table(octets, at, end)
-        except UNREADABLE:
-            at = stop = end
-        found = []
-        for key in self.header_keys:
-            try:
-                found.append(raw_header(octets, at, stop, key))
-            except UNREADABLE:
-                found.append(b"")
-        return found[0] if len(found) == 1 else tuple(found)
-
-    def _decoded(self, found: RawHeaders) -> dict[str, Any]:
-        """The same as Python values; what cannot be decoded is missing."""
-        headers = {}
-        for name, octets in zip(self._header_names, (found,) if isinstance(found, bytes) else found, strict=True):
-            try:
-                if octets:
-                    headers[name] = decode_value(octets)
-            except (Violation, ValueError):
-                pass
-        return headers
 
     def _address(self, raw: bytes) -> tuple[str, str]:
         """Exchange and routing key as texts.  Raises ValueError where the strategy is asked otherwise, if at all."""
@@ -232,13 +208,13 @@ class Publishing:
         exchange, key = exchange_and_key(frame, 0, len(frame))
         octets = bytes(octets)  # it may be a view
         headers: Mapping[str, Any] = MessageHeaders(octets)
-        if self.header_keys is not None:
-            headers = self._decoded(self._raw_headers(octets, 0, payload_end(octets, 0)))
+        if self.named is not None:
+            headers = self.named.decoded(self.named.raw(octets, 0, payload_end(octets, 0)))
         try:
             answer = self._route(exchange, key, headers)
-        except Violation as violation:
+        except PluginFailed as failure:
             # Raised where it harms nobody's place in the stream.
-            self._relay.fail(violation)
+            self._relay.fail(failure)
             return DISCARD
         way = self._way(answer)
         if isinstance(way, str):
@@ -247,7 +223,7 @@ class Publishing:
         return self._send(state, way, frame)
 
     def _route(self, exchange: bytes, key: bytes, headers: Mapping[str, Any] | None = None) -> Decision:
-        """What the strategy says."""
+        """What the strategy says.  Raises `PluginFailed` if that cannot be followed."""
         strategy = self._relay.session.settings.routing
         arguments = exchange.decode("utf-8", "surrogateescape"), key.decode("utf-8", "surrogateescape")
         try:
@@ -255,35 +231,24 @@ class Publishing:
                 answer = self.by_headers.route_message(*arguments, headers)
             else:
                 answer = strategy.route(*arguments)
-            self._check(answer)
-            return answer
+            mirrors = self._relay.session.mirroring is not None
+            problem = problem_of(answer, self._configured, mirrors=mirrors)
         except Exception as error:
-            self._relay.session.log(
-                LogId.ROUTING_FAILED,
-                plugin=type(strategy).__name__,
-                exchange=exchange.decode("utf-8", "replace"),
-                key=key.decode("utf-8", "replace"),
-                text=f"{type(error).__name__}: {error}",
-            )
-            raise Violation(
-                amqp.INTERNAL_ERROR,
-                f"routing strategy {type(strategy).__name__} failed for this message",
-                class_id=60,
-                method_id=40,
-            ) from error
+            text = f"{type(error).__name__}: {error}"
+            raise self._routing_failed(exchange, key, text, it_raised(error)) from error
+        if problem:
+            raise self._routing_failed(exchange, key, problem, problem)
+        return answer
 
-    def _check(self, answer: Decision) -> None:
-        """Raises when the answer cannot be followed."""
-        names: tuple[str | None, ...]
-        if not isinstance(answer, Mirrored):
-            names = (answer,)
-        else:
-            if self._relay.session.mirroring is None:
-                raise TypeError("Mirrored is only for strategies that provide IMirroringStrategy")
-            names = answer.upstream, *answer.copies
-        for name in names:
-            if name is not None and name not in self._configured:
-                raise KeyError(name)
+    def _routing_failed(self, exchange: bytes, key: bytes, text: str, told: str) -> PluginFailed:
+        plugin = self._relay.session.settings.routing_plugin
+        shown = {"exchange": exchange.decode("utf-8", "replace"), "key": key.decode("utf-8", "replace")}
+        return PluginFailed(
+            LogId.ROUTING_FAILED,
+            f"routing strategy '{plugin}' failed: {told}",
+            {"plugin": plugin, **shown, "text": text},
+            amqp.BASIC_PUBLISH,
+        )
 
     def _reply(self, state: FanChannel, frame: bytes, key: bytes) -> Destination:
         """A direct reply goes to the link whose broker made the key, to every link if that is not known."""

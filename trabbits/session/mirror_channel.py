@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pamqp import commands
 
-from trabbits.failures import where_it_failed
 from trabbits.log_ids import LogId
+from trabbits.session.plugin_failed import PluginFailed
 from trabbits.session.renaming import UnusableName
 from trabbits.wire import constants as amqp
 from trabbits.wire.encode import empty_method, method_frame
@@ -65,8 +65,9 @@ class MirrorChannel:
             except UnusableName as error:
                 self.drop(error.text)
                 return
-            except Exception as error:  # a renamer may be anybody's code, and copies are no client's business
-                self.drop(f"its queues cannot be renamed: {where_it_failed(error)}")
+            except PluginFailed as failure:  # copies are no client's business
+                if self.drop(failure.told):
+                    self._log(failure.entry, **failure.fields)
                 return
         if link is None or not self.number:
             self.drop("it is not attached" if link is None else f"it allows only {link.own_channel} channels")
@@ -86,11 +87,13 @@ class MirrorChannel:
             self._append(message)
             self.sent += 1
 
-    def drop(self, reason: str) -> None:
-        """A message is not copied."""
+    def drop(self, reason: str) -> bool:
+        """A message is not copied; returns whether the log says so."""
         self.dropped += 1
-        if self._is_news(reason):
+        is_news = self._is_news(reason)
+        if is_news:
             self._log(LogId.COPY_DROPPED, upstream=self.name, text=reason)
+        return is_news
 
     def link_method(self, link: Link, index: int, frame: bytes) -> None:
         """What the node says; open-ok is no news, and nothing else is the client's business."""

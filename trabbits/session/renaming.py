@@ -51,7 +51,7 @@ class UnusableName(Violation):
 class QueueNames:
     """What one link's upstream calls the client's queues.
 
-    Whatever a renamer raises is raised on.  `frame_max` is the link's.
+    What a renamer raises (`PluginFailed`) is raised on.  `frame_max` is the link's.
     """
 
     def __init__(self, renamer: IQueueRenamer, upstream: str, frame_max: int) -> None:

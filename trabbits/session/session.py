@@ -186,7 +186,7 @@ class Session(Visible):
         elif name == timers.HEARTBEAT:
             self._heartbeat()
         elif name == timers.PROBE:
-            self.probing.timed_out()
+            self._guarded(self.probing.timed_out)
             if self.settle_due:
                 self._settle()
         elif name == timers.CLOSE:
@@ -310,7 +310,7 @@ class Session(Visible):
 
     def queue_probed(self, token: int, exists: bool, failure: str = "") -> None:
         """The answer to `ProbeQueue`; `failure` says why there is none."""
-        self.probing.answered(token, exists, failure)
+        self._guarded(lambda: self.probing.answered(token, exists, failure))
         if self.settle_due:
             self._settle()
 
@@ -419,9 +419,9 @@ class Session(Visible):
             return link.control
         if self.auto_deletes is not None:
             self.auto_deletes.answered(link, index, channel, frame)
-        if link.names is not None:
-            frame = link.names.frame_for_client(index, frame)
         if self.phase is Phase.RUNNING and self.relay is not None:
+            if link.names is not None:
+                frame = link.names.frame_for_client(index, frame)
             return self.relay.link_method(link, index, channel, frame)
         self.ending.clean_up.link_method(link, index, channel)
         return None
@@ -443,7 +443,7 @@ class Session(Visible):
             self._guarded(self.relay.settle)
 
     def _guarded(self, step: Callable[[], None]) -> None:
-        """Do something that may scan the client's octets, outside `client_received`."""
+        """Do something that may scan the client's octets or ask a plugin, outside `client_received`."""
         try:
             step()
         except Violation as violation:

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from attrs import Factory, field, frozen
 
 from trabbits import __version__
-from trabbits.interfaces import IMirroringStrategy, IQueueAttributeRewriter, IQueueRenamer, IRoutingStrategy
+from trabbits.interfaces import IMirroringStrategy, IRoutingStrategy
 from trabbits.session.announced import AnnouncedVersion
 from trabbits.session.authentication import MechanismSettings
 from trabbits.session.credentials import Mapped
 from trabbits.session.reply_keys import ReplyKeys
+from trabbits.session.rewriting import RenamerChain, RewriterChain
 from trabbits.wire.constants import FRAME_MIN_SIZE
 
 
@@ -29,16 +30,16 @@ class UpstreamSettings:
     """
 
     name: str
-    rewriter: IQueueAttributeRewriter | None = None
+    rewriter: RewriterChain | None = None
     required: bool = True
     try_passive: bool = False
     emulate_auto_delete: bool = False
     credentials: Mapping[str, Mapped] = Factory(dict)
 
     @property
-    def renamer(self) -> IQueueRenamer | None:
+    def renamer(self) -> RenamerChain | None:
         """The rewriter, if it also renames queues."""
-        return self.rewriter if IQueueRenamer.providedBy(self.rewriter) else None
+        return self.rewriter if isinstance(self.rewriter, RenamerChain) else None
 
 
 @frozen
@@ -46,15 +47,17 @@ class SessionSettings:
     """Everything a session takes from the configuration it was created with.
 
     `upstreams` is in the order of the configuration and never empty; the first one gets what `routing` has no
-    opinion on.  Clients choose among `mechanisms`.  `frame_max` is in octets, framing included.  `channel_max` counts
-    the channels of a link, including `own_channels` at the top, which are trabbits' own.  `heartbeat` is in seconds, 0
-    is off; the timeouts are in seconds.  `tx_best_effort` allows AMQP transactions that several upstreams took part in.
-    `config_hash` tells configurations apart.
+    opinion on.  `routing_plugin` is what the configuration calls it.  Clients choose among `mechanisms`.  `frame_max`
+    is in octets, framing included.  `channel_max` counts the channels of a link, including `own_channels` at the top,
+    which are trabbits' own.  `heartbeat` is in seconds, 0 is off; the timeouts are in seconds.  `tx_best_effort` allows
+    AMQP transactions that several upstreams took part in.  `config_hash` tells configurations apart.
     """
 
     upstreams: tuple[UpstreamSettings, ...]
     routing: IRoutingStrategy
     mechanisms: tuple[MechanismSettings, ...] = ()
+    #: Without a configuration that names it, it goes by its class.
+    routing_plugin: str = Factory(lambda self: type(self.routing).__name__, takes_self=True)
     frame_max: int = 131072
     channel_max: int = 2047
     heartbeat: int = 60
