@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from typing import Any
 
@@ -308,3 +309,23 @@ def test_messages_without_properties_are_asked_about_once(opened: Opening) -> No
         play.do(lambda: None)
         play.expect_link("a", octets)
     assert strategy.seen == [{}]
+
+
+@implementer(IMessageRoutingStrategy)
+class Later(ByTenant):
+    """A coroutine function, by mistake."""
+
+    async def route_message(  # type: ignore[override]
+        self, exchange: str, routing_key: str, headers: Mapping[str, Any]
+    ) -> str | None:
+        return None
+
+
+def test_a_coroutine_is_no_answer_and_is_not_left_alone(opened: Opening, recwarn: pytest.WarningsRecorder) -> None:
+    play = opened("a", "b", routing=Later())
+    play.client(message("b"))
+    close: Any = frame.unmarshal(play.taken("client")[-1])[2]
+    assert "answered with a coroutine" in close.reply_text
+    play.skip()
+    gc.collect()
+    assert not [each for each in recwarn if "never awaited" in str(each.message)]
