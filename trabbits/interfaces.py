@@ -75,7 +75,7 @@ class IMessageRoutingStrategy(IRoutingStrategy):
 
 
 def _names_headers(strategy: IHeaderRoutingStrategy) -> None:
-    names: object = strategy.header_names
+    names: object = getattr(strategy, "header_names", None)
     if not isinstance(names, Collection) or isinstance(names, str | bytes):
         raise Invalid(f"header_names is {names!r:.100}, expected a collection of names")
     for name in names:
