@@ -1,24 +1,73 @@
-"""What may be told of somebody else's code that failed, or answered with nonsense.
+"""What may be told of somebody else's code that failed or answered with nonsense, and a fence around it.
 
-Lives here: `where_it_failed`, `kind_of_failure` and `dismissed`.  Must not know: who failed at what.
+Lives here: `fence`, `where_it_failed`, `error_text`, `kind_of_failure` and `dismissed`.
+Must not know: who failed at what.
 """
 
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import CoroutineType
 from typing import Final
 
 #: How far causes are followed: an exception may be its own.
 _CAUSES_MAX: Final = 20
+#: Characters of an error's text.
+ERROR_TEXT_MAX: Final = 1000
+
+
+class HeldBack(Exception):
+    """What a fence made of `error`, which would have ended the process."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+@contextmanager
+def fence() -> Iterator[None]:
+    """Around somebody else's code: everything it raises is an Exception, so that it ends no process.
+
+    ``sys.exit()`` is none by itself, and neither are the panics of extensions in Rust.  KeyboardInterrupt, which is the
+    operator's, gets through.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise HeldBack(error).with_traceback(error.__traceback__) from None
 
 
 def where_it_failed(error: BaseException) -> str:
     """An unexpected exception of somebody else's code: not its text, which may hold anything, secrets included."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}{place}"
+    return f"{type(_raised(error)).__name__}{place}"
+
+
+def error_text(error: BaseException) -> str:
+    """The same with its text, in one line of at most `ERROR_TEXT_MAX` characters: where no secrets are at stake."""
+    raised = _raised(error)
+    name = type(raised).__name__
+    try:
+        with fence():
+            text = " ".join(str(raised).split())
+    except Exception:  # an exception that fails to say what it is
+        text = ""
+    return shortened(f"{name}: {text}" if text else name, ERROR_TEXT_MAX)
+
+
+def shortened(text: str, limit: int) -> str:
+    """At most `limit` characters of it, the last one telling that there is more."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _raised(error: BaseException) -> BaseException:
+    return error.error if isinstance(error, HeldBack) else error
 
 
 def kind_of_failure(error: BaseException) -> str:

@@ -6,9 +6,12 @@ that implements these interfaces (the built-in ones are in ``trabbits.plugins``)
 A plugin is found by its declaration (`Plugin` in ``trabbits.plugins.declaring``), which says what kind of thing it
 makes, under which name, and which options it takes.  What it makes provides one of the interfaces here.
 
-Every method here is called in the reactor's thread, between two reads of a socket: it must not block.  All but those
-of `IConnectionPolicy` answer with a value, never with a Deferred.  An exception is reported with the plugin's name
-and ends the affected session or request only; it never stops the proxy.
+Every method here is called in the reactor's thread, between two reads of a socket: it must not block.  All but
+`IConnectionPolicy.admit` answer with a value, never with a Deferred.
+
+An exception never stops the proxy.  It is logged (of strategies, selectors, policies and mechanisms with the plugin's
+name) and ends at most the session that it concerns, with 541.  Where a selector fails, none ends: ``least_connections``
+stands in for this attempt.  What `IConnectionPolicy.left` raises is logged only.
 """
 
 from __future__ import annotations
@@ -76,7 +79,7 @@ class IMessageRoutingStrategy(IRoutingStrategy):
 
 
 def _names_headers(strategy: IHeaderRoutingStrategy) -> None:
-    names: object = strategy.header_names
+    names: object = getattr(strategy, "header_names", None)
     if not isinstance(names, Collection) or isinstance(names, str | bytes):
         raise Invalid(f"header_names is {names!r:.100}, expected a collection of names")
     for name in names:
@@ -151,6 +154,8 @@ class IQueueAttributeRewriter(Interface):
         declare.  The queue's name cannot be changed here: that is what `IQueueRenamer` is for.  `declare.queue` is the
         client's name, whatever the upstream calls the queue.  An exception, or an answer that no upstream can be asked
         for, closes the client's connection with 541 and the plugin's name; so it is with `IQueueRenamer`.
+
+        Never asked for a message: there is time to think, but all other sessions wait meanwhile.
         """
 
 
@@ -198,6 +203,8 @@ class INodeSelector(Interface):
 
         They are nodes that the same speaks against: trabbits tries healthy ones before suspect ones, and these before
         isolated ones, and asks for each group by itself.  `nodes` is never empty and comes in a random order.
+
+        Asked anew for each attempt, never for a message: there is time to think, but all other sessions wait meanwhile.
         """
 
 
@@ -220,7 +227,9 @@ class Visitor:
 class Refusal:
     """Why a client is not let in: the ``reply-code`` and ``reply-text`` of the connection.close that it gets.
 
-    RabbitMQ's own codes for this are 403 ACCESS_REFUSED, 530 NOT_ALLOWED and 320 CONNECTION_FORCED.
+    RabbitMQ's own codes for this are 403 ACCESS_REFUSED, 530 NOT_ALLOWED and 320 CONNECTION_FORCED.  `code` is 1 to
+    65535; any other is a fault of the plugin, and the client gets 541.  Of a `text` with more than 255 octets of UTF-8
+    the client gets as much as fits, with ``...`` at its end.
     """
 
     code: int
@@ -248,7 +257,10 @@ class IDataPolicy(IConnectionPolicy):
     """One that also bounds how fast clients may send."""
 
     def received(visitor: Visitor, octets: int) -> float:
-        """`octets` came from this client; return for how many seconds nothing more is read from it, 0 for none."""
+        """`octets` came from this client; return for how many seconds nothing more is read from it, 0 for none.
+
+        Called for every read of the client's socket, on the path of every message: keep it to a microsecond.
+        """
 
 
 @frozen
@@ -324,7 +336,8 @@ class IAuthExchange(Interface):
         Called with the response of ``connection.start-ok``, then with that of each ``connection.secure-ok`` (AMQP
         0-9-1 sections 1.4.2.2 and 1.4.2.4).  It may be any octets, 64 KiB at most, and holds secrets: neither a text
         nor an exception should repeat it.  Each answer of the client may take ``handshake_timeout``; more than 10
-        challenges are taken for a fault of the mechanism.
+        challenges are taken for a fault of the mechanism.  Never asked for a message, but all other sessions wait
+        meanwhile: everybody feels the slow hash of a password.
 
         A client without the capability ``authentication_failure_close`` finds its socket closed where the refusal's
         code is 403: it would not understand connection.close here, and neither would RabbitMQ send one.

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +73,13 @@ def plugins(*arguments: str) -> Result:
     return CliRunner().invoke(cli, ["plugins", *arguments], prog_name="trabbits", env={"TRABBITS_CONFIG": ""})
 
 
-def in_process(elsewhere: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command where the plugins of `elsewhere` are installed."""
+def in_process(
+    elsewhere: Path, *arguments: str, command: Sequence[str] = ("plugins",)
+) -> subprocess.CompletedProcess[str]:
+    """A command where the plugins of `elsewhere` are installed."""
     env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{elsewhere}", "TRABBITS_CONFIG": ""}
-    command = [sys.executable, "-m", "trabbits", "plugins", *arguments]
-    return subprocess.run(command, cwd=elsewhere, env=env, capture_output=True, text=True, timeout=60, check=False)
+    line = [sys.executable, "-m", "trabbits", *command, *arguments]
+    return subprocess.run(line, cwd=elsewhere, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 
 def config(path: Path, **more: Any) -> str:
@@ -158,7 +161,36 @@ def test_everything_built_in_is_sound() -> None:
     result = plugins("check")
     assert (result.exit_code, result.stderr) == (0, "")
     assert "ok rewriter quorum\n" in result.stdout
-    assert "ok routing weighted (not made: its options need weights)\n" in result.stdout
+    assert "broken" not in result.stdout
+
+
+def test_what_could_not_be_made_is_not_called_sound(tmp_path: Path) -> None:
+    """Unless the configuration has options for it, be it in those of another plugin."""
+    weighted = {"plugin": "weighted", "options": {"weights": {"a": 100}}}
+    routing = {"plugin": "first_match", "options": {"strategies": [weighted]}}
+    file = config(tmp_path)
+    result = plugins("check")
+    assert result.exit_code == 0
+    assert "not verified routing weighted (not made: its options need weights)\n" in result.stdout
+    verdicts = {each["name"]: each["sound"] for each in json.loads(plugins("check", "--json").stdout)["plugins"]}
+    assert (verdicts["weighted"], verdicts["quorum"]) == (None, True)
+    assert "not verified routing weighted" in plugins("check", "--config", file).stdout
+    raw = json.loads(Path(file).read_text())
+    for used in (weighted, routing):
+        Path(file).write_text(json.dumps(raw | {"routing": used}))
+        result = plugins("check", "--config", file)
+        assert result.exit_code == 0
+        assert "ok routing weighted\n" in result.stdout
+    assert "ok routing first_match\n" in result.stdout
+    assert "not verified routing headers" in result.stdout
+
+
+def test_what_only_looks_like_a_plugin_in_options_is_none(tmp_path: Path) -> None:
+    table = {"plugin": "quorum", "options": {"queues": 5}}
+    rewriter = {"plugin": "queue_attributes", "options": {"arguments": {"x-table": table}}}
+    result = plugins("check", "--config", config(tmp_path, rewriters=[rewriter]))
+    assert result.exit_code == 0
+    assert "ok rewriter quorum\n" in result.stdout
 
 
 def test_drop_in_modules_and_distributions_are_found(elsewhere: Path) -> None:
@@ -177,7 +209,8 @@ def test_drop_in_modules_and_distributions_are_found(elsewhere: Path) -> None:
     assert "  from yours: yours:backwards" in block(result.stdout, "selector sideways")
     result = in_process(elsewhere, "check")
     assert result.returncode == 0
-    assert "ok selector backwards\nok selector" in result.stdout
+    assert "\nok selector backwards\n" in result.stdout
+    assert "\nok selector sideways\n" in result.stdout
 
 
 def test_broken_ones_are_listed_with_their_error_and_everything_else_too(elsewhere: Path) -> None:
@@ -210,6 +243,29 @@ def test_check_explains_what_does_not_fit_its_interface(elsewhere: Path) -> None
     verdicts = {each["name"]: each["sound"] for each in found["plugins"]}
     assert verdicts["hollow"] is False
     assert verdicts["quorum"] is True
+    file = config(elsewhere, selector={"plugin": "hollow", "options": {}})
+    result = in_process(elsewhere, file, command=("config", "check"))
+    assert result.returncode == 2
+    wrong = 'what the plugin "hollow" makes is wrong: Backwards has no order(nodes)'
+    assert f"upstreams[0].selector.options: {wrong}\n" in result.stderr
+
+
+def test_those_that_want_to_end_the_process_are_told_of(elsewhere: Path) -> None:
+    """When they are imported or made; entry points, too."""
+    drop_in(elsewhere, "leaving", "import sys\nsys.exit()\n")
+    drop_in(elsewhere, "made", SOUND.replace("raise ValueError", "raise SystemExit").replace("step > 5", "step"))
+    distribution(elsewhere, "yours", SOUND + "raise SystemExit(2)\n", "it = yours:backwards")
+    result = in_process(elsewhere, "check")
+    assert result.returncode == 1
+    assert result.stderr == "trabbits: error: 3 plugins are not sound\n"
+    for who, text in (
+        ("leaving", "SystemExit"),
+        ("selector backwards", "it cannot be made: SystemExit: that is too far"),
+        ("it", "SystemExit: 2"),
+    ):
+        [line] = [line for line in result.stdout.splitlines() if line.startswith(f"broken {who} (")]
+        assert line.endswith(f"): {text}")
+    assert "ok rewriter quorum\n" in result.stdout
 
 
 def test_check_makes_them_as_the_configuration_says(elsewhere: Path) -> None:

@@ -1,12 +1,14 @@
 """Plugins in a configuration: which there are, the errors of their options, secrets, and plugins that misbehave.
 
-Not covered: what built-in plugins make of their options (``tests/plugins``).
+Not covered: what built-in plugins make of their options (``tests/plugins``), plugins that make something else than they
+should (``test_hollow_plugins.py``).
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
@@ -36,6 +38,8 @@ def _check(text: str) -> str:
     match text.partition(" ")[0]:
         case "raise":
             raise RuntimeError(text)
+        case "exit":
+            sys.exit(text)
         case "value":
             raise ValueError(f"no such text as {text!r}")
         case "custom":
@@ -59,14 +63,19 @@ class OddOptions(PluginOptions):
     made: str = ""
 
 
-@implementer(IHeaderRoutingStrategy)
-class Letters:
-    """Has a text where a collection of texts is wanted, which Python takes for one."""
-
-    header_names = "tenant"
+@implementer(IRoutingStrategy)
+class Indifferent:
+    """Keeps its promises."""
 
     def route(self, exchange: str, routing_key: str) -> str | None:
         return None
+
+
+@implementer(IHeaderRoutingStrategy)
+class Letters(Indifferent):
+    """Has a text where a collection of texts is wanted, which Python takes for one."""
+
+    header_names = "tenant"
 
     def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> str | None:
         return None
@@ -77,11 +86,13 @@ def _make(options: OddOptions, _: PluginContext) -> object:
         raise ValueError(f"cannot:\n{options.made}")
     if options.made.startswith("raise"):
         raise RuntimeError(options.made)
+    if options.made.startswith("exit"):
+        sys.exit(options.made)
     if options.made == "letters":
         return Letters()
     if options.made:
         Key.model_validate({"secret": 5, "note": options.made, "x": 1})
-    return object()
+    return Indifferent()
 
 
 class Opaque(BaseModel):
@@ -94,8 +105,15 @@ class OpaqueOptions(PluginOptions):
     opaque: Opaque = Field(default_factory=Opaque)
 
 
+class LeavingOptions(PluginOptions):
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        sys.exit()
+
+
 odd = Plugin("odd", IRoutingStrategy, OddOptions, _make, "goes wrong")
-opaque = Plugin("opaque", IRoutingStrategy, OpaqueOptions, lambda *_: object(), "cannot be shown")
+opaque = Plugin("opaque", IRoutingStrategy, OpaqueOptions, lambda *_: Indifferent(), "cannot be shown")
+leaving = Plugin("leaving", IRoutingStrategy, LeavingOptions, lambda *_: Indifferent(), "cannot be described")
 
 
 @pytest.fixture(autouse=True)
@@ -103,8 +121,12 @@ def catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
     """The built-in plugins and the ones above, and one that is broken."""
     real = discover()
     extended = Catalogue(
-        [*real.found, Found(odd, "here"), Found(opaque, "here")],
-        [*real.broken, Broken("bad", "bad.py", "SyntaxError: invalid syntax")],
+        [*real.found, *(Found(each, "here") for each in (odd, opaque, leaving))],
+        [
+            *real.broken,
+            Broken("bad", "bad.py", "SyntaxError: invalid syntax", named=False),
+            Broken("twin", "twin.py", "there is one already"),
+        ],
     )
     for module in ("plugin_use", "plugin_schema"):
         monkeypatch.setattr(f"trabbits.config.{module}.discover", lambda: extended)
@@ -135,9 +157,21 @@ def test_unknown_plugins() -> None:
 def test_broken_plugins() -> None:
     """One that is wanted is named with its file and its error; it is no one else's business."""
     problem = refused(routed({}, "bad"))["routing.plugin"]
-    assert "plugin 'bad' (bad.py) cannot be used: SyntaxError: invalid syntax" in problem
-    assert "bad.py" not in refused(routed({}, "other"))["routing.plugin"]
+    assert "; plugin 'bad' (bad.py) cannot be used: SyntaxError: invalid syntax)" in problem
+    assert "; plugin 'twin' (twin.py) cannot be used: there is" in refused(routed({}, "twin"))["routing.plugin"]
+    assert "twin.py" not in refused(routed({}, "other"))["routing.plugin"]
     load(routed({}))
+
+
+def test_modules_that_may_have_the_plugin() -> None:
+    """What could not be loaded is named with its file and its error where there is no plugin of a name."""
+    problem = refused(routed({}, "tenant_x"))["routing.plugin"]
+    assert problem.startswith('expected the name of a routing plugin ("')
+    assert problem.endswith(
+        "; what is in 'bad' (bad.py) is not known: SyntaxError: invalid syntax), found \"tenant_x\""
+    )
+    strategies = {"strategies": [{"plugin": "tenant_x"}]}
+    assert "what is in 'bad' (bad.py)" in refused(routed(strategies, "first_match"))["routing.options"]
 
 
 @pytest.mark.parametrize(
@@ -266,6 +300,8 @@ def test_upstreams_that_options_name() -> None:
     ("options", "path", "message"),
     [
         ({"checked": "raise x"}, "options", 'the plugin "odd" failed to check them: RuntimeError in test_plugins.py'),
+        ({"checked": "exit x"}, "options", 'the plugin "odd" failed to check them: SystemExit in test_plugins.py'),
+        ({"made": "exit x"}, "options", 'the plugin "odd" cannot be made: SystemExit in test_plugins.py'),
         ({"made": "raise x"}, "options", 'the plugin "odd" cannot be made: RuntimeError in test_plugins.py'),
         ({"made": "value x"}, "options", "cannot: value x"),
         ({"made": "x"}, "options", "secret: Input should be a valid string; x: Extra inputs"),
@@ -327,7 +363,7 @@ def test_the_schema_survives() -> None:
     """A plugin whose options cannot be described takes any; others are described."""
     schema = json_schema()
     Draft202012Validator.check_schema(schema)
-    assert "routing.opaque" not in schema["$defs"]
+    assert not {"routing.opaque", "routing.leaving"} & schema["$defs"].keys()
     validator = Draft202012Validator(schema)
     assert validator.is_valid(routed({"x": 1}, "opaque"))
     assert validator.is_valid(routed({"either": [1], "password": "x"}))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from pydantic import ConfigDict, Field
-from zope.interface import implementer
+from pydantic import ConfigDict, Field, model_validator
+from zope.interface import Invalid, implementer
 
 from trabbits.interfaces import (
     IConnectionPolicy,
@@ -43,6 +44,21 @@ class Opaque(PluginOptions):
 
     thing: Sequence[Any] | object = Field(default_factory=list)
     other: memoryview | None = None
+
+
+class Leaving(PluginOptions):
+    """Some that end the process."""
+
+    @model_validator(mode="after")
+    def _leave(self) -> Leaving:
+        sys.exit()
+
+
+class Speechless(Exception):
+    """Fails to say what it is."""
+
+    def __str__(self) -> str:
+        raise SystemExit
 
 
 @implementer(INodeSelector)
@@ -85,7 +101,7 @@ class Explosive:
         raise OSError("boom")
 
 
-def raising(error: Exception) -> Any:
+def raising(error: BaseException) -> Any:
     def make(options: Any, context: Any) -> object:
         raise error
 
@@ -133,7 +149,25 @@ def found(provides: Any, make: Any, options: type[PluginOptions] = NoOptions) ->
         pytest.param(
             found(IRoutingStrategy, lambda options, context: Letters()), "header_names is 'tenant'", id="a bad value"
         ),
-        pytest.param(found(IConnectionPolicy, lambda options, context: Explosive()), "OSError: boom", id="explosive"),
+        pytest.param(
+            found(IConnectionPolicy, lambda options, context: Explosive()),
+            "what it makes is wrong: it cannot be looked at: OSError in test_checking.py, line ",
+            id="explosive",
+        ),
+        pytest.param(
+            found(INodeSelector, raising(SystemExit(3))), Checked("it cannot be made: SystemExit: 3"), id="exits"
+        ),
+        pytest.param(
+            found(INodeSelector, lambda options, context: AsItIs(), Leaving),
+            Checked("its options cannot be checked: SystemExit"),
+            id="exits while options are checked",
+        ),
+        pytest.param(
+            found(INodeSelector, raising(Speechless())), Checked("it cannot be made: Speechless"), id="speechless"
+        ),
+        pytest.param(
+            found(INodeSelector, raising(OSError("x" * 5000))), f"OSError: {'x' * 990}…", id="an endless error"
+        ),
         pytest.param(
             found(INodeSelector, lambda options, context: AsItIs(), Opaque),
             "its options cannot be described",
@@ -182,6 +216,26 @@ def test_a_combined_strategy_that_does_not_exist_is_told() -> None:
 
     checked = check(found(IRoutingStrategy, make), Catalogue([], []), PluginContext())
     assert checked.untried.startswith("not made: expected the name of a routing plugin")
+
+
+def test_a_combined_strategy_is_verified_too() -> None:
+    def make(options: Any, context: PluginContext) -> object:
+        assert context.routing is not None
+        return context.routing("p", {})
+
+    inner = found(IRoutingStrategy, lambda options, context: Headless())
+    checked = check(found(IRoutingStrategy, make), Catalogue([inner], []), PluginContext())
+    assert checked.untried.startswith('not made: what the plugin "p" makes is wrong: Headless has no route_message(')
+
+
+def test_what_names_headers_without_having_any_is_invalid() -> None:
+    with pytest.raises(Invalid, match="header_names is None, expected a collection of names"):
+        IHeaderRoutingStrategy.validateInvariants(AsItIs())
+
+
+def test_the_operator_ends_it() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        check(found(INodeSelector, raising(KeyboardInterrupt())), Catalogue([], []), PluginContext())
 
 
 @pytest.mark.parametrize("plugin", discover().found, ids=lambda plugin: f"{plugin.kind}-{plugin.name}")

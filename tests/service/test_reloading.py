@@ -15,10 +15,14 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor as real_reactor
 from twisted.internet.defer import Deferred
+from zope.interface import implementer
 
 from tests.service.doubles import Events, FakeFactory, Reactor
 from trabbits.config import ConfigError, Loaded, Problem, validate_config
+from trabbits.interfaces import INodeSelector
 from trabbits.log_ids import LogId
+from trabbits.plugins.catalogue import Catalogue, Found, discover
+from trabbits.plugins.declaring import Plugin, PluginOptions
 from trabbits.service import Options, ProxyService, Reloaded, ReloadImpossible, read_config
 from trabbits.service import proxy as proxy_module
 from trabbits.service.health import HealthService
@@ -151,6 +155,30 @@ def test_a_bad_file_changes_nothing_and_says_why(running: Running, events: Event
     running.path.unlink()
     with pytest.raises(ConfigError, match="cannot be read"):
         running.reload()
+
+
+@implementer(INodeSelector)
+class Hollow:  # type: ignore[misc]
+    """Says that it is a selector, and is none."""
+
+
+def test_a_plugin_that_keeps_no_promise_changes_nothing(
+    running: Running, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declaration = Plugin("hollow", INodeSelector, PluginOptions, lambda options, context: Hollow())
+    catalogue = Catalogue([*discover().found, Found(declaration, "here")], [])
+    monkeypatch.setattr("trabbits.config.plugin_use.discover", lambda: catalogue)
+    clients = running.factory.connect(1, running.hash)
+    before = running.proxy.config, running.proxy.settings, running.proxy.upstreams
+    running.write(upstreams=[{"name": "b", "address": "localhost:2", "selector": {"plugin": "hollow"}}])
+    with pytest.raises(ConfigError, match="Hollow has no order"):
+        running.reload()
+    assert before == (running.proxy.config, running.proxy.settings, running.proxy.upstreams)
+    assert clients[0].replies == []
+    (fields,) = events.fields(LogId.CONFIG_REFUSED)
+    assert fields["problems"] == [
+        'upstreams[0].selector.options: what the plugin "hollow" makes is wrong: Hollow has no order(nodes)'
+    ]
 
 
 def test_health_checks_follow(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:

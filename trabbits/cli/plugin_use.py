@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from trabbits.config import ConfigError, load_config
 from trabbits.config.errors import path_text
 from trabbits.config.plugin_use import PluginUse
+from trabbits.failures import fence
 from trabbits.plugins.catalogue import KINDS, Catalogue, Found
 from trabbits.plugins.checking import Checked, check_made
 from trabbits.plugins.declaring import PluginContext
@@ -28,7 +29,8 @@ class _Use:
     place: str
     kind: str
     name: str
-    use: PluginUse | None = None
+    #: None where a key of the configuration stands for the plugin.
+    options: Mapping[str, Any] | None = None
 
 
 @frozen
@@ -49,11 +51,15 @@ class Uses:
         """What comes of it with the configuration's options; None where it is not used with any."""
         result = None
         for each in self.found:
-            if each.use is None or (each.kind, each.name) != (plugin.kind, plugin.name):
+            if each.options is None or (each.kind, each.name) != (plugin.kind, plugin.name):
                 continue
-            options = plugin.declaration.options.model_validate(
-                each.use.options, context={"upstreams": self.context.upstreams}
-            )
+            context = {"upstreams": self.context.upstreams}
+            try:
+                with fence():
+                    options = plugin.declaration.options.model_validate(each.options, context=context)
+            except Exception:
+                # The configuration is right, so what looks like this plugin in the options of another is none.
+                continue
             result = check_made(plugin, catalogue, self.context, options)
             if result.problem or result.untried:
                 # What may be excused with default options may not with these.
@@ -75,7 +81,7 @@ def uses_of(file: str) -> Uses:
 def _walk(value: Any, path: _Path) -> Iterator[_Use]:
     if isinstance(value, PluginUse):
         kind = _kind(value)
-        yield _Use(path_text(path), kind, value.plugin, value)
+        yield _Use(path_text(path), kind, value.plugin, value.options)
         yield from _nested(value.options, (*path, "options"), kind)
     elif isinstance(value, BaseModel):
         for key in type(value).model_fields:
@@ -92,7 +98,8 @@ def _nested(value: Any, path: _Path, kind: str) -> Iterator[_Use]:
     """Plugins in the options of those that combine others of their kind."""
     if isinstance(value, Mapping):
         if isinstance(value.get("plugin"), str) and value.keys() <= {"plugin", "options"}:
-            yield _Use(path_text(path), kind, value["plugin"])
+            options = value.get("options", {})
+            yield _Use(path_text(path), kind, value["plugin"], options if isinstance(options, Mapping) else None)
         for key, item in value.items():
             yield from _nested(item, (*path, str(key)), kind)
     elif isinstance(value, list | tuple):

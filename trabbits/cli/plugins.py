@@ -44,6 +44,7 @@ def list_plugins(file: str | None, as_json: bool) -> None:
     Each with its kind, its name, where it comes from, its options, and where the configuration uses it.  Those that
     cannot be used are listed with what is wrong with them.  The exit status is 0, or 2 if the configuration is wrong.
     """
+    from trabbits.failures import error_text
     from trabbits.plugins.catalogue import discover
     from trabbits.plugins.checking import schema_of
 
@@ -54,7 +55,7 @@ def list_plugins(file: str | None, as_json: bool) -> None:
         try:
             schema = schema_of(found)
         except Exception as error:  # somebody else's code
-            broken.append(_entry(found, uses) | {"error": f"its options cannot be described: {error}"})
+            broken.append(_entry(found, uses) | {"error": f"its options cannot be described: {error_text(error)}"})
         else:
             entries.append(_entry(found, uses) | {"options": schema})
     if as_json:
@@ -73,9 +74,10 @@ def check(file: str | None, as_json: bool) -> None:
     """Check every plugin that is found.
 
     Each is made with default options, if it can be, and what comes of it is compared with its interface; so are those
-    that the configuration uses, with its options.  Nothing is started and nothing connected to.
+    that the configuration uses, with its options.  One that can be made neither way is not verified.  Nothing is
+    started and nothing connected to.
 
-    The exit status is 0 if all are sound, 1 if one is not, and 2 if the configuration is wrong.
+    The exit status is 0 if nothing is wrong with any, 1 if one is broken, and 2 if the configuration is wrong.
     """
     from trabbits.plugins.catalogue import discover
     from trabbits.plugins.checking import check as check_one
@@ -93,7 +95,7 @@ def check(file: str | None, as_json: bool) -> None:
     bad = len(catalogue.broken) + sum(bool(result.problem) for _, result in rows)
     if as_json:
         sound = [
-            _entry(found, uses) | {"sound": not result.problem, "error": result.problem, "untried": result.untried}
+            _entry(found, uses) | {"sound": _sound(result), "error": result.problem, "untried": result.untried}
             for found, result in rows
         ]
         echo(to_json({"plugins": sound, "broken": [_broken(each) for each in catalogue.broken]}))
@@ -126,10 +128,17 @@ def _entry(found: Found, uses: Uses | None) -> dict[str, Any]:
         "kind": found.kind,
         "interface": found.declaration.provides.__identifier__,
         "name": found.name,
-        "summary": str(found.declaration.summary),
+        "summary": found.declaration.summary,
         "origin": found.origin,
         "used": None if uses is None or uses.error else list(uses.places(found)),
     }
+
+
+def _sound(result: Checked) -> bool | None:
+    """Whether it is; None where nobody could see."""
+    if result.problem:
+        return False
+    return None if result.untried else True
 
 
 def _broken(broken: Broken) -> dict[str, Any]:
@@ -167,8 +176,9 @@ def _verdicts(rows: Sequence[tuple[Found, Checked]], broken: Sequence[Broken]) -
         who = f"{found.kind} {clean(found.name)}"
         if result.problem:
             yield f"{click.style('broken', fg='red')} {who} ({clean(found.origin)}): {clean(result.problem)}"
+        elif result.untried:
+            yield f"{click.style('not verified', fg='yellow')} {who} ({clean(result.untried)})"
         else:
-            more = f" ({clean(result.untried)})" if result.untried else ""
-            yield f"{click.style('ok', fg='green')} {who}{more}"
+            yield f"{click.style('ok', fg='green')} {who}"
     for each in broken:
         yield f"{click.style('broken', fg='red')} {clean(each.name)} ({clean(each.origin)}): {clean(each.error)}"

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from trabbits.config.plugin_use import MechanismUse, PluginUse, PolicyUse, RewriterUse, RoutingUse, SelectorUse
+from trabbits.failures import fence
 from trabbits.plugins.catalogue import Found, discover
 
 _USES: tuple[type[PluginUse], ...] = (RoutingUse, RewriterUse, SelectorUse, PolicyUse, MechanismUse)
@@ -39,10 +40,11 @@ def _condition(
     """What holds where this plugin is named; nothing if it does not say."""
     place = _place(found, sections)
     try:
-        schema = found.declaration.options.model_json_schema(
-            ref_template=f"#/$defs/{place}.{{model}}", schema_generator=generator
-        )
-        json.dumps(schema)
+        with fence():
+            schema = found.declaration.options.model_json_schema(
+                ref_template=f"#/$defs/{place}.{{model}}", schema_generator=generator
+            )
+            json.dumps(schema)
     except Exception:  # of somebody else's code
         return {}
     for name, part in schema.pop("$defs", {}).items():

@@ -22,11 +22,10 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import ErrorDetails, InitErrorDetails
-from zope.interface import Invalid, providedBy
 from zope.interface.interface import InterfaceClass
 
 from trabbits.config.errors import Location, Told, expected, told
-from trabbits.failures import where_it_failed
+from trabbits.failures import fence, where_it_failed
 from trabbits.interfaces import (
     IAuthMechanism,
     IConnectionPolicy,
@@ -36,6 +35,7 @@ from trabbits.interfaces import (
 )
 from trabbits.plugins.catalogue import UnknownPlugin, discover
 from trabbits.plugins.declaring import PluginContext, PluginOptions
+from trabbits.plugins.verifying import verified
 
 #: Enough for strategies in strategies, and less than what any recursion has to fear.
 _DEPTH_LIMIT = 48
@@ -68,9 +68,10 @@ class PluginUse(BaseModel):
             raise _errors(odd)
         model = self._declaration.options
         try:
-            self._validated = model.model_validate(self.options, context=info.context)
-            # What cannot be shown is found out while something can be done about it.
-            self._shown = self._validated.model_dump(mode="json")
+            with fence():
+                self._validated = model.model_validate(self.options, context=info.context)
+                # What cannot be shown is found out while something can be done about it.
+                self._shown = self._validated.model_dump(mode="json")
         except ValidationError as error:
             raise _errors([self._error(model, each) for each in error.errors(include_url=False)]) from None
         except Exception as error:  # a validator's, or a serializer's
@@ -101,14 +102,13 @@ class PluginUse(BaseModel):
         return {key: value for key, value in self._shown.items() if key in self.options}
 
     def make(self, context: PluginContext) -> Any:
-        """What the plugin is for.  Raises ValueError if it cannot be."""
-        made = self._declaration.make(self._validated, context)
-        for interface in providedBy(made):
-            try:
-                interface.validateInvariants(made)
-            except Invalid as error:
-                raise ValueError(f'what the plugin "{self.plugin}" makes is wrong: {error}') from None
-        return made
+        """What the plugin is for, verified.  Raises ValueError if it cannot be made or is not what it should be.
+
+        What else the plugin may raise is an Exception.
+        """
+        with fence():
+            made = self._declaration.make(self._validated, context)
+        return verified(self.plugin, self.provides, made)
 
     def __eq__(self, other: object) -> bool:
         """Whether both mean the same, however it is written."""

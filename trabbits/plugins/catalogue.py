@@ -3,7 +3,8 @@
 Lives here: `discover` and `Catalogue`.  Must not know: what is configured.
 
 A plugin that cannot be imported, or is none, is reported with its name, file and error, and everything else works.
-Modules are looked for as ``twisted.plugin`` does it, but loaded here: it keeps what goes wrong to itself.
+Modules are looked for as ``twisted.plugin`` does it, but loaded here: it keeps what goes wrong to itself, and writes
+files beside the plugins.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, Final
 
 from attrs import field, frozen
 from twisted.plugin import IPlugin
@@ -20,6 +21,7 @@ from zope.interface.exceptions import Invalid
 from zope.interface.interface import InterfaceClass
 from zope.interface.verify import verifyObject
 
+from trabbits.failures import ERROR_TEXT_MAX, error_text, fence, shortened
 from trabbits.interfaces import (
     IAuthMechanism,
     IConnectionPolicy,
@@ -39,6 +41,10 @@ KINDS: dict[InterfaceClass, str] = {
     IConnectionPolicy: "policy",
     IAuthMechanism: "mechanism",
 }
+
+#: How many broken ones an error of the configuration names, and how many characters of what is wrong with each.
+_TOLD: Final = 5
+_TOLD_ERROR: Final = 300
 
 
 @frozen
@@ -61,14 +67,15 @@ class Found:
 
 @frozen
 class Broken:
-    """One that cannot: `name` is that of the plugin, or of its module or entry point if it did not get that far."""
+    """One that cannot: `name` is that of the plugin, or of its module or entry point if it did not get that far.
+
+    Then it is not `named`: nobody knows what plugins there would be, and how they are called.
+    """
 
     name: str
     origin: str
     error: str
-
-    def __str__(self) -> str:
-        return f"plugin '{self.name}' ({self.origin}) cannot be used: {self.error}"
+    named: bool = True
 
 
 class UnknownPlugin(LookupError):
@@ -93,8 +100,22 @@ class Catalogue:
             if each.name == name:
                 return each.declaration
         known = ", ".join(f'"{each.name}"' for each in candidates)
-        broken = "".join(f"; {each}" for each in self.broken if each.name == name)
-        raise UnknownPlugin(f"the name of a {KINDS[provides]} plugin ({known}{broken})")
+        raise UnknownPlugin(f"the name of a {KINDS[provides]} plugin ({known}{self._suspects(name)})")
+
+    def _suspects(self, name: str) -> str:
+        """The broken ones that may be why there is no plugin of this name."""
+        texts = [
+            f"; plugin '{name}' ({each.origin}) cannot be used: {shortened(each.error, _TOLD_ERROR)}"
+            for each in self.broken
+            if each.name == name
+        ]
+        texts += [
+            f"; what is in '{each.name}' ({each.origin}) is not known: {shortened(each.error, _TOLD_ERROR)}"
+            for each in self.broken
+            if each.name != name and not each.named
+        ]
+        more = len(texts) - _TOLD
+        return "".join(texts[:_TOLD]) + (f"; {more} more are broken, see `trabbits plugins list`" if more > 0 else "")
 
 
 @cache
@@ -105,7 +126,8 @@ def discover() -> Catalogue:
     for name, origin, candidate in _candidates(broken):
         problem = _problem(candidate)
         if problem:
-            broken.append(Broken(str(getattr(candidate, "name", name)), origin, problem))
+            own = _name(candidate)
+            broken.append(Broken(own or name, origin, problem, named=bool(own)))
         elif any(each.declaration is candidate for each in found):
             continue
         elif twin := _twin(found, candidate):
@@ -119,40 +141,63 @@ def _candidates(broken: list[Broken]) -> Iterator[tuple[str, str, Any]]:
     for module in getModule(PACKAGE).iterModules():
         origin = module.filePath.path
         try:
-            loaded = module.load()
+            with fence():
+                values = list(vars(module.load()).items())
         except Exception as error:
-            broken.append(Broken(module.name.rpartition(".")[2], origin, _text(error)))
+            broken.append(Broken(module.name.rpartition(".")[2], origin, error_text(error), named=False))
             continue
-        for name, value in list(vars(loaded).items()):
+        for name, value in values:
             if _is_plugin(value):
                 yield name, origin, value
     for point in entry_points(group=GROUP):
         origin = f"{point.dist.name if point.dist else '?'}: {point.value}"
         try:
-            loaded = point.load()
+            with fence():
+                loaded = point.load()
         except Exception as error:
-            broken.append(Broken(point.name, origin, _text(error)))
+            broken.append(Broken(point.name, origin, error_text(error), named=False))
             continue
         yield point.name, origin, loaded
 
 
 def _is_plugin(value: Any) -> bool:
     try:
-        return bool(IPlugin.providedBy(value))
+        with fence():
+            return bool(IPlugin.providedBy(value))
     except Exception:  # an object that zope cannot look at
         return False
+
+
+def _name(candidate: Any) -> str:
+    """What a declaration calls itself; empty if that is no name."""
+    try:
+        with fence():
+            name = candidate.name
+    except Exception:
+        return ""
+    return name if isinstance(name, str) else ""
 
 
 def _problem(candidate: Any) -> str:
     """What is wrong with a declaration, nothing if it is right."""
     try:
+        with fence():
+            return _lack(candidate)
+    except Exception as error:  # attributes that raise
+        return f"it cannot be looked at: {error_text(error)}"
+
+
+def _lack(candidate: Any) -> str:
+    try:
         verifyObject(IPluginDeclaration, candidate)
     except Invalid as error:
-        return " ".join(str(error).split())
-    if candidate.provides not in KINDS:
-        return f"it provides {candidate.provides!r}, which is no interface for plugins"
+        return shortened(" ".join(str(error).split()), ERROR_TEXT_MAX)
+    if not any(candidate.provides is each for each in KINDS):
+        return f"it provides {candidate.provides!r:.100}, which is no interface for plugins"
     if not isinstance(candidate.name, str) or not candidate.name:
         return "its name is no text"
+    if not isinstance(candidate.summary, str):
+        return "its summary is no text"
     if not (isinstance(candidate.options, type) and issubclass(candidate.options, PluginOptions)):
         return "its options are no subclass of trabbits.plugins.declaring.PluginOptions"
     return ""
@@ -163,7 +208,3 @@ def _twin(found: Sequence[Found], candidate: Any) -> Found | None:
         if each.name == candidate.name and each.declaration.provides is candidate.provides:
             return each
     return None
-
-
-def _text(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

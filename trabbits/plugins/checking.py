@@ -11,13 +11,12 @@ from typing import Any
 
 from attrs import evolve, frozen
 from pydantic import ValidationError
-from zope.interface import providedBy
-from zope.interface.exceptions import Invalid
-from zope.interface.verify import verifyObject
 
+from trabbits.failures import error_text, fence
 from trabbits.interfaces import IRoutingStrategy
 from trabbits.plugins.catalogue import Catalogue, Found, UnknownPlugin
 from trabbits.plugins.declaring import PluginContext
+from trabbits.plugins.verifying import misfit, verified
 
 _DEPTH_LIMIT = 4
 
@@ -46,14 +45,15 @@ def check(found: Found, catalogue: Catalogue, context: PluginContext) -> Checked
     try:
         schema_of(found)
     except Exception as error:
-        return Checked(f"its options cannot be described: {_text(error)}")
+        return Checked(f"its options cannot be described: {error_text(error)}")
     try:
-        options = declaration.options.model_validate({}, context={"upstreams": context.upstreams})
+        with fence():
+            options = declaration.options.model_validate({}, context={"upstreams": context.upstreams})
     except ValidationError as error:
         keys = ", ".join(sorted({".".join(map(str, each["loc"])) or "some" for each in error.errors()}))
         return Checked(untried=f"not made: its options need {keys}")
     except Exception as error:  # a validator of somebody else
-        return Checked(f"its options cannot be checked: {_text(error)}")
+        return Checked(f"its options cannot be checked: {error_text(error)}")
     return check_made(found, catalogue, context, options)
 
 
@@ -66,32 +66,24 @@ def check_made(found: Found, catalogue: Catalogue, context: PluginContext, optio
         except UnknownPlugin as error:
             raise ValueError(f"expected {error}") from None
         validated = inner.options.model_validate(raw, context={"upstreams": context.upstreams})
-        return inner.make(validated, complete)
+        return verified(name, IRoutingStrategy, inner.make(validated, complete))
 
     complete = evolve(context, reactor=None, routing=routing)
     try:
-        made = found.declaration.make(options, complete)
+        with fence():
+            made = found.declaration.make(options, complete)
     except ValueError as error:  # as the contract has it
         return Checked(untried=f"not made: {' '.join(str(error).split())}")
     except Exception as error:
-        return Checked(f"it cannot be made: {_text(error)}")
-    wanted = found.declaration.provides
-    try:
-        verifyObject(wanted, made)
-        for interface in providedBy(made):
-            if interface.isOrExtends(wanted):
-                verifyObject(interface, made)
-                interface.validateInvariants(made)
-    except Invalid as error:
-        return Checked(f"what it makes is wrong: {' '.join(str(error).split())}")
-    except Exception as error:  # attributes that raise
-        return Checked(f"what it makes cannot be looked at: {_text(error)}")
-    return Checked()
+        return Checked(f"it cannot be made: {error_text(error)}")
+    wrong = misfit(found.declaration.provides, made)
+    return Checked(f"what it makes is wrong: {wrong}" if wrong else "")
 
 
 def schema_of(found: Found) -> dict[str, Any]:
-    """The JSON Schema of its options.  Somebody else's code: raises whatever it likes."""
-    schema: dict[str, Any] = found.declaration.options.model_json_schema()
+    """The JSON Schema of its options.  Somebody else's code: raises whatever Exception it likes."""
+    with fence():
+        schema: dict[str, Any] = found.declaration.options.model_json_schema()
     return schema
 
 
@@ -132,7 +124,3 @@ def _type(schema: Any, definitions: Mapping[str, Any], depth: int = 0) -> str:
     if kind == "object" and schema.get("properties"):
         return f"{{{', '.join(schema['properties'])}}}"
     return str(kind)
-
-
-def _text(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
