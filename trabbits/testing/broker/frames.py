@@ -222,10 +222,11 @@ class FrameReader:
 
     @staticmethod
     def _header(content: Content, kind: int, payload: bytes) -> None:
-        class_id, weight, size = _HEADER.unpack_from(payload) if kind == c.FRAME_HEADER else (0, 1, 0)
-        if weight:
+        # With a weight it is no content header to RabbitMQ.
+        if kind != c.FRAME_HEADER or payload[2:4] != b"\0\0":
             text = "expected content header for class 60, got non content header frame instead"
             raise Refused(c.UNEXPECTED_FRAME, text, *_PUBLISH_IDS)
+        class_id, _, size = _HEADER.unpack_from(payload)
         if class_id != 60:
             text = f"expected content header for class 60, got one for class {class_id} instead"
             raise Refused(c.UNEXPECTED_FRAME, text, *_PUBLISH_IDS)
