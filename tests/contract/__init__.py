@@ -1,1 +1,1 @@
-"""One contract, three targets: a broker, a plain session, a fan session.  See `tests.contract.target`."""
+"""One contract, several targets: both brokers, and sessions in front of them.  See `tests.contract.target`."""

@@ -32,6 +32,8 @@ HOST = "127.0.0.1"
 each_upstream = pytest.mark.parametrize("upstream", ["a", "b"])
 only_direct = pytest.mark.parametrize("target", ["direct"], indirect=True)
 only_fan = pytest.mark.parametrize("target", ["fan"], indirect=True)
+#: Both brokers, where a proxy in between adds nothing.
+unproxied = pytest.mark.parametrize("target", ["direct", "embedded"], indirect=True)
 proxied = pytest.mark.parametrize("target", ["plain", "fan"], indirect=True)
 
 

@@ -14,7 +14,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker, ConnectionClosedByBroker
 
 from tests.contract.receiving import Inbox, barrier, pump
-from tests.contract.target import Target, each_upstream, unique
+from tests.contract.target import Target, each_upstream, unique, unproxied
 from trabbits.testing.raw_client import HEADER, content_header, encode_methods, encode_publish, raw_frame
 
 Mistake = Callable[[BlockingChannel], object]
@@ -243,6 +243,20 @@ def test_one_channel_more_than_agreed_is_530(target: Target) -> None:
     close = client.expect(commands.Connection.Close)
     assert close.reply_code == 530
     assert "negotiated channel_max" in close.reply_text and "3" in close.reply_text
+
+
+@unproxied
+def test_channels_are_counted_and_their_numbers_are_free(target: Target) -> None:
+    client = target.raw(channel_max=3)
+    for number in (7, 65535, 2):
+        client.open_channel(number)
+    client.send(commands.Channel.Close(200, "done", 0, 0), channel=7)
+    client.expect(commands.Channel.CloseOk, 7)
+    client.open_channel(1000)
+    client.send(commands.Channel.Open(), channel=1)
+    close = client.expect(commands.Connection.Close)
+    counted = "number of channels opened (3) has reached the negotiated channel_max (3)"
+    assert (close.reply_code, close.reply_text) == (530, f"NOT_ALLOWED - {counted}")
 
 
 def test_flow_is_answered_with_what_was_asked(target: Target) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pika
 import pytest
 from pamqp import commands
 from pika.exceptions import ChannelClosedByBroker
 
 from tests.contract.receiving import Inbox
-from tests.contract.target import Target, each_upstream, unique
+from tests.contract.target import Target, each_upstream, unique, unproxied
 
 
 @pytest.mark.parametrize("kind", ["direct", "fanout", "topic", "headers"])
@@ -148,3 +149,33 @@ def test_headers_exchanges_bind_by_arguments(target: Target) -> None:
     for node in target.nodes.values():
         assert node.management is not None
         assert [binding["source"] for binding in node.management.bindings("/", queue)] == [""]
+
+
+@unproxied
+def test_what_begins_with_x_is_compared_where_the_binding_says_so(target: Target) -> None:
+    channel = target.channel()
+    channel.confirm_delivery()
+    exchange = unique("exchange")
+    channel.exchange_declare(exchange, "headers", auto_delete=True)
+    queues = {}
+    for match in ("all", "any", "all-with-x", "any-with-x"):
+        queues[match] = channel.queue_declare("", exclusive=True).method.queue
+        channel.queue_bind(queues[match], exchange, "", {"x-match": match, "x-kind": "a", "colour": "red"})
+    for body, headers in {
+        b"both": {"x-kind": "a", "colour": "red", "more": 1},
+        b"colour": {"x-kind": "b", "colour": "red"},
+        b"kind": {"x-kind": "a", "colour": "blue"},
+        b"neither": {"x-kind": "b"},
+    }.items():
+        channel.basic_publish(exchange, "", body, pika.BasicProperties(headers=headers))
+    got: dict[str, list[bytes]] = {}
+    for match, queue in queues.items():
+        got[match] = []
+        while (message := channel.basic_get(queue, auto_ack=True))[0] is not None:
+            got[match].append(message[2])
+    assert got == {
+        "all": [b"both", b"colour"],
+        "any": [b"both", b"colour"],
+        "all-with-x": [b"both"],
+        "any-with-x": [b"both", b"colour", b"kind"],
+    }

@@ -170,6 +170,20 @@ def test_empty_body_frames_are_not_kept() -> None:
     assert [entry.message.body for entry in broker.vhost().queues["q"].ready] == [b"ab"]
 
 
+def test_a_body_that_does_not_end_where_it_should_is_not_kept() -> None:
+    """RabbitMQ waits for more of it."""
+    broker = Broker()
+    client = filled(broker, 0)
+    client.send_octets(encode_methods(B.Publish(exchange="", routing_key="q"), channel=1))
+    client.send_octets(raw_frame(HEADER, 1, content_header(2)))
+    client.send_octets(raw_frame(BODY, 1, b"a") + raw_frame(BODY, 1, b"bc") + raw_frame(BODY, 1, b"d") * 100)
+    content = client.connection.channels[1].content
+    assert content is not None and content.parts == []
+    (close,) = client.ask(B.Qos())
+    assert (close.name, close.reply_code) == ("Connection.Close", 505)
+    assert not broker.vhost().queues["q"].ready
+
+
 @pytest.mark.parametrize("leaving", [False, True])
 def test_answers_wait_for_who_asked_and_count_as_long(leaving: bool) -> None:
     broker = Broker(limits=Limits(memory=100 * KIB, output=15 * KIB))

@@ -136,6 +136,18 @@ def test_a_dead_letter_exchange_that_is_not_there_takes_nothing(client: Peer) ->
     assert bodies_in(client, "q") == []
 
 
+def test_a_dead_letter_that_nobody_could_be_given_is_dropped(client: Peer) -> None:
+    for key in ("k" * 255, "k" * 256):
+        arguments: Any = {"x-dead-letter-exchange": "amq.fanout", "x-dead-letter-routing-key": key, "x-max-length": 0}
+        client.ask(Q.Declare(queue=str(len(key)), arguments=arguments))
+    client.ask(Q.Declare(queue="morgue"), Q.Bind(queue="morgue", exchange="amq.fanout"))
+    client.publish("255", b"1")
+    client.publish("256", b"2")
+    assert bodies_in(client, "morgue") == [b"1"]
+    assert bodies_in(client, "256") == []
+    assert names(client.ask(B.Get(queue="morgue"))) == ["Basic.GetOk"]
+
+
 def test_an_answer_goes_to_the_channel_that_asked(client: Peer) -> None:
     server = Peer(client.broker)
     server.ask(Q.Declare(queue="work"))

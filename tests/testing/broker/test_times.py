@@ -92,7 +92,8 @@ def test_expired_messages_are_dead_lettered_with_their_story(clocked: Clocked) -
 def test_an_unused_queue_expires_and_a_used_one_does_not(clocked: Clocked) -> None:
     clocked.client.ask(Q.Declare(queue="q", arguments={"x-expires": 1000}))
     queues = clocked.broker.vhost().queues
-    for step in (Q.Declare(queue="q", arguments={"x-expires": 1000}), B.Get(queue="q")) * 5:
+    uses = (Q.Declare(queue="q", arguments={"x-expires": 1000}), Q.Declare(queue="q", passive=True), B.Get(queue="q"))
+    for step in uses * 4:
         clocked.pass_time(0.9)
         clocked.client.ask(step)
     clocked.client.ask(B.Consume(queue="q", consumer_tag="t"))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from trabbits.testing.broker.connection import BrokerConnection
-from trabbits.testing.broker.dead_letters import dead_letter, deaths, is_cycle
+from trabbits.testing.broker.dead_letters import dead_letter, deaths, has_speakable_key, is_cycle
 from trabbits.testing.broker.fault_plan import Faults
 from trabbits.testing.broker.limits import Limits
 from trabbits.testing.broker.line import Line
@@ -173,7 +173,7 @@ class Broker:
             vhost, queue, message, reason = self._dead.popleft()
             name = queue.settings.dead_letter_exchange
             exchange = vhost.exchanges.get(name) if name is not None else None
-            if exchange is None:
+            if exchange is None or not has_speakable_key(queue):
                 continue
             letter, keys = dead_letter(queue, message, reason, self.clock())
             queues: dict[Queue, None] = {}

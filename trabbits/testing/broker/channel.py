@@ -276,7 +276,7 @@ class Content:
         self.route = route
         self.bits = bits
         self.header = b""
-        #: Octets of body to come, -1 while the header is awaited.
-        self.left = -1
+        #: Octets of body to come, None while the header is awaited; below 0 once there were too many.
+        self.left: int | None = None
         self.size = 0
         self.parts: list[bytes] = []

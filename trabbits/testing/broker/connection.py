@@ -237,8 +237,9 @@ class BrokerConnection:
     def _open_channel(self, number: int, index: int) -> None:
         if index == c.CHANNEL_CLOSE_OK:
             return
-        if self.channel_max and number > self.channel_max:
-            count, most = len(self.channels), self.channel_max
+        count, most = len(self.channels), self.channel_max
+        # RabbitMQ counts; the specification asks for numbers up to the bound.
+        if most and count >= most:
             text = f"number of channels opened ({count}) has reached the negotiated channel_max ({most})"
             raise Refused(c.NOT_ALLOWED, text)
         if index != c.CHANNEL_OPEN:

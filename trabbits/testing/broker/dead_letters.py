@@ -8,9 +8,10 @@ Source: https://www.rabbitmq.com/docs/dlx; the details are those of RabbitMQ 3.1
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Final, NamedTuple
 
-from trabbits.testing.broker.message import Message, route_octets
+from trabbits.testing.broker.message import SHORT_MAX, Message, route_octets
 from trabbits.testing.broker.properties import (
     EXPIRATION,
     HEADERS,
@@ -35,6 +36,15 @@ class Death(NamedTuple):
     queue: str
     reason: str
     octets: bytes
+
+
+def has_speakable_key(queue: Queue) -> bool:
+    """Whether the queue's own key for dead letters, if it has one, fits a frame.
+
+    RabbitMQ queues messages under one that does not, and then closes every connection that they are to be given to.
+    """
+    key = queue.settings.dead_letter_key
+    return key is None or len(key.encode("utf-8", "surrogateescape")) <= SHORT_MAX
 
 
 def dead_letter(queue: Queue, message: Message, reason: str, now: float) -> tuple[Message, list[str]]:
@@ -98,7 +108,10 @@ def _with_death(
     expiration: bytes | None,
     now: int,
 ) -> list[tuple[bytes, bytes]]:
-    """The headers with this death in ``x-death``: an entry for each queue and reason, with a count."""
+    """The headers with this death in ``x-death``: an entry for each queue and reason, with a count.
+
+    RabbitMQ sorts the names of a table that it changes, and so does this.
+    """
     old = next((value for name, value in headers if name == _X_DEATH), None)
     history = [] if old is None else _read_deaths(old)
     same = [death for death in history if (death.queue, death.reason) == (queue.name, reason)]
@@ -118,10 +131,12 @@ def _with_death(
         ]
         if expiration is not None:
             counted.append((b"original-expiration", raw("S", expiration[1:])))
+    if history:
+        counted.sort(key=itemgetter(0))
     others = [death.octets for death in history if death not in same]
     entries = b"".join(raw("F", octets) for octets in [join_table(counted), *others])
     kept = [(name, value) for name, value in headers if name != _X_DEATH]
     if old is None:
         first = zip(_FIRST, (reason, queue.name, message.exchange), strict=True)
         kept = [item for item in kept if item[0] not in _FIRST] + [(name, raw("S", text)) for name, text in first]
-    return [*kept, (_X_DEATH, raw("A", entries))]
+    return sorted([*kept, (_X_DEATH, raw("A", entries))], key=itemgetter(0))

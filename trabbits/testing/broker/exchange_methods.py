@@ -120,7 +120,13 @@ def bind_queue(channel: Channel, fields: Fields) -> None:
 def unbind_queue(channel: Channel, fields: Fields) -> None:
     """Take such a binding away; one that is not there is no mistake."""
     source, name, key = _queue_ends(channel, fields)
-    queue = find_queue(channel, name) if name in channel.vhost.queues else None
+    vhost = channel.vhost
+    queue = vhost.queues.get(name)
+    if queue is not None and source in vhost.exchanges:
+        binding = Binding(queue, key, fields.octets("arguments"))
+        # Somebody else's queue is in the way only where there is something to take away.
+        if binding in vhost.exchanges[source].bindings:
+            find_queue(channel, name)
     _unbind(channel, fields, source, queue, key)
     channel.reply(c.QUEUE_UNBIND_OK)
 

@@ -26,11 +26,12 @@ _HEAD_AND_INDEX: Final = Struct(">BHII").unpack_from
 _HEAD_AND_SIZE: Final = Struct(">BHIIQ").unpack_from
 _U16: Final = Struct(">H").unpack_from
 _TAG_AND_BITS: Final = Struct(">QB").unpack_from
-_HEADER: Final = Struct(">HHQ").unpack_from
+_HEADER: Final = Struct(">HHQ")
 #: Class 60 and weight 0: the beginning of each content header.
 _BASIC: Final = 0x003C0000
 _PUBLISH_IDS: Final = (c.BASIC_PUBLISH >> 16, c.BASIC_PUBLISH & 0xFFFF)
-_KINDS: Final = frozenset({c.FRAME_METHOD, c.FRAME_HEADER, c.FRAME_BODY, c.FRAME_HEARTBEAT})
+#: The shortest payload of each type of frame.
+_LEAST: Final = {c.FRAME_METHOD: 4, c.FRAME_HEADER: _HEADER.size, c.FRAME_BODY: 0, c.FRAME_HEARTBEAT: 0}
 
 
 class FrameReader:
@@ -169,7 +170,10 @@ class FrameReader:
         """One frame that is not of the common kind."""
         payload = frame[7:-1]
         connection = self._connection
-        if kind not in _KINDS:
+        if number and not connection.opened:
+            raise unexpected(kind, payload)
+        least = _LEAST.get(kind)
+        if least is None or len(payload) < least or (payload and kind == c.FRAME_HEARTBEAT):
             raise frame_error(kind, payload, "unknown_frame")
         if not number:
             if kind == c.FRAME_METHOD:
@@ -177,7 +181,7 @@ class FrameReader:
             elif kind != c.FRAME_HEARTBEAT:
                 raise unexpected(kind, payload)
             return
-        if kind == c.FRAME_HEARTBEAT or not connection.opened:
+        if kind == c.FRAME_HEARTBEAT:
             raise unexpected(kind, payload)
         if channel is not None and channel.closing:
             connection.leftover(number, kind, frame)
@@ -185,8 +189,6 @@ class FrameReader:
             self._content(channel, channel.content, kind, payload)
         elif kind != c.FRAME_METHOD:
             raise Refused(c.UNEXPECTED_FRAME, "expected method frame, got non method frame instead")
-        elif len(payload) < 4:
-            raise frame_error(kind, payload, "unknown_frame")
         elif channel is not None and frame[7:11] == b"\x00\x3c\x00\x28":
             channel.content = _begin(frame, 0, len(frame))
         else:
@@ -194,20 +196,18 @@ class FrameReader:
 
     def _content(self, channel: Channel, content: Content, kind: int, payload: bytes) -> None:
         """A frame on a channel that is in the middle of a message."""
-        if content.left < 0:
-            if kind != c.FRAME_HEADER:
-                text = "expected content header for class 60, got non content header frame instead"
-                raise Refused(c.UNEXPECTED_FRAME, text, *_PUBLISH_IDS)
-            self._header(content, payload)
+        if content.left is None:
+            self._header(content, kind, payload)
         elif kind != c.FRAME_BODY:
             text = "expected content body, got non content body frame instead"
             raise Refused(c.UNEXPECTED_FRAME, text, *_PUBLISH_IDS)
-        elif len(payload) > content.left:
-            raise Refused(c.UNEXPECTED_FRAME, "content body is longer than its header announced", *_PUBLISH_IDS)
         else:
             content.left -= len(payload)
+            if content.left < 0:
+                # RabbitMQ waits for an end that never comes; what has come need not be kept for that.
+                content.parts.clear()
             # Frames without octets would be kept for as many as there are.
-            if payload and content.size <= self._connection.limits.message_size:
+            elif payload and content.size <= self._connection.limits.message_size:
                 content.parts.append(payload)
         if content.left:
             return
@@ -221,15 +221,15 @@ class FrameReader:
             raise _of_publish(refused) from None
 
     @staticmethod
-    def _header(content: Content, payload: bytes) -> None:
-        if len(payload) < 14:
-            raise frame_error(c.FRAME_HEADER, payload, "content header is too short")
-        class_id, weight, size = _HEADER(payload)
+    def _header(content: Content, kind: int, payload: bytes) -> None:
+        # With a weight it is no content header to RabbitMQ.
+        if kind != c.FRAME_HEADER or payload[2:4] != b"\0\0":
+            text = "expected content header for class 60, got non content header frame instead"
+            raise Refused(c.UNEXPECTED_FRAME, text, *_PUBLISH_IDS)
+        class_id, _, size = _HEADER.unpack_from(payload)
         if class_id != 60:
             text = f"expected content header for class 60, got one for class {class_id} instead"
             raise Refused(c.UNEXPECTED_FRAME, text, *_PUBLISH_IDS)
-        if weight:
-            raise frame_error(c.FRAME_HEADER, payload, f"weight {weight}")
         content.header = payload
         content.left = content.size = size
 

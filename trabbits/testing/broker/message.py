@@ -11,6 +11,8 @@ from typing import Final
 from trabbits.testing.broker.properties import read_properties
 from trabbits.testing.broker.tables import Table, read_table
 
+#: Octets of a short string, such as a routing key, at most.
+SHORT_MAX: Final = 255
 #: What a message costs in memory besides its octets, roughly.
 _OVERHEAD: Final = 400
 

@@ -48,7 +48,8 @@ class User:
             return
         allowed = self.permissions.get(vhost)
         pattern = getattr(allowed, operation) if allowed is not None else ""
-        if not _matches(pattern, name or _DEFAULT_EXCHANGE):
+        name = name or _DEFAULT_EXCHANGE
+        if not _matches(pattern, name):
             raise Refused(ACCESS_REFUSED, f"access to {resource(kind, name, vhost)} refused for user '{user}'")
 
 

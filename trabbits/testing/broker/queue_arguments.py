@@ -17,8 +17,6 @@ from attrs import frozen
 from trabbits.testing.broker.errors import failed
 from trabbits.testing.broker.tables import INTEGERS, Table, Value
 
-#: Octets that fit a short string.
-KEY_MAX: Final = 255
 #: The longest time to live that RabbitMQ takes, in milliseconds: ten years.
 EXPIRY_MAX: Final = 315_360_000_000
 
@@ -143,9 +141,7 @@ def _text(value: Value, arguments: Table) -> str | None:
 def _dead_letter_key(value: Value, arguments: Table) -> str | None:
     if "x-dead-letter-exchange" not in arguments:
         return "routing_key_but_no_dlx_defined"
-    why = _text(value, arguments)
-    # RabbitMQ takes any length here and fails when the first message dies.
-    return why or (None if len(value.value.encode("utf-8", "surrogateescape")) <= KEY_MAX else "routing_key_too_long")
+    return _text(value, arguments)
 
 
 def _one_of(values: Collection[str], otherwise: str) -> Check:

@@ -32,6 +32,7 @@ def declare_queue(channel: Channel, fields: Fields) -> None:
         consumers = 1
     else:
         queue = find_queue(channel, name) if fields.flag("passive") else _declared(channel, fields, name)
+        queue.used()
         name, messages, consumers = queue.name, len(queue.ready), len(queue.consumers)
     channel.last_queue = name
     if not fields.flag("nowait"):
@@ -62,7 +63,6 @@ def _declared(channel: Channel, fields: Fields, name: str) -> Queue:
         check_field(text, "durable", queue.durable, durable)
         check_field(text, "auto_delete", queue.auto_delete, auto_delete)
         check_equivalence(text, queue.arguments, arguments, CHECKS)
-        queue.used()
         return queue
     exchange = arguments.get("x-dead-letter-exchange")
     if exchange is not None:
