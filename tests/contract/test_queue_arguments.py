@@ -18,7 +18,7 @@ pytestmark = unproxied
 
 #: No argument limits these by themselves.
 TEN_OCTETS = {"x-max-length-bytes": 10}
-LEASE = 0.6
+LEASE = 2.0
 
 
 def confirming(target: Target) -> BlockingChannel:
