@@ -55,8 +55,10 @@ class Program:
             return
         state = client.channels[self.random.choice(client.numbers)]
         if not state.opened:
-            if not state.opening:
-                self._open(client, state)
+            several = list(client.channels.values()) if self.world.options.many_channels else [state]
+            for each in several:
+                if not each.opened and not each.opening:
+                    self._open(client, each)
             return
         if state.closing:
             return
