@@ -137,6 +137,7 @@ class Program:
             upstream = world.options.names
         message = self.ledger.new(upstream, address.exchange, address.key, header, body, mandatory=mandatory)
         message.channel = state.number
+        state.messages[number] = message
         client.published.append(message)
         message.unattached = upstream not in attached
         if state.confirms:
@@ -153,13 +154,14 @@ class Program:
     def _commit(self, client: Client, state: ChannelState) -> None:
         if state.transaction is None:
             return
-        state.transaction.committed = True
-        state.transaction = Transaction()
+        transaction, state.transaction = state.transaction, Transaction()
+        transaction.committed = True
         state.settled.clear()
         if not self.world.options.best_effort and len(self.world.options.names) > 1:
             # Whether several upstreams took part, the client cannot know.
             client.excuse(LogId.CLIENT_VIOLATION)
-        client.ask(state, call(state.number, Tx.Commit), (Tx.CommitOk,))
+        done = transaction.publishes
+        client.ask(state, call(state.number, Tx.Commit), (Tx.CommitOk,), lambda _: state.check_published(done))
 
     def _roll_back(self, client: Client, state: ChannelState) -> None:
         if state.transaction is None:

@@ -156,10 +156,11 @@ class Tap:
         message = self.ledger.of(whole.header, f"sent to {self.name}")
         number = message.number
         self.published += 1
-        demand(
-            message.upstream in ("*", self.name), "right upstream", f"m{number} for {message.upstream} to {self.name}"
-        )
-        demand(not message.carried or message.upstream == "*", "published once", f"m{number} is sent twice")
+        demand(message.upstream == self.name, "right upstream", f"m{number} for {message.upstream} to {self.name}")
+        demand(not message.carried, "published once", f"m{number} is sent twice")
+        key = RENAMED + message.key if self._renames and not message.exchange else message.key
+        arguments = b"\x00\x00" + short(message.exchange) + short(key) + bytes((message.mandatory,))
+        demand(whole.frame[11:-1] == arguments, "untouched", f"m{number} is sent as {decoded(whole.frame)}")
         demand(whole.body == message.body, "untouched", f"m{number} is sent with another body")
         demand(whole.header == message.header, "untouched", f"m{number} is sent with other properties")
         demand(number > state.last_message, "order", f"m{number} is sent behind m{state.last_message}")
@@ -259,9 +260,17 @@ class Tap:
         elif index in (ACK, NACK):
             self._confirmed(state, frame, rejected=index == NACK)
         elif index == RETURN:
-            self.ledger.of(whole.header, f"returned by {self.name}").returned = True
+            method = decoded(whole.frame)
+            message = self.ledger.of(whole.header, f"returned by {self.name}")
+            message.returned = method.reply_code, method.reply_text
         else:
             self._answered(state, decoded(frame))
+
+    def unheard(self, frame: bytes) -> None:
+        """A frame that trabbits does not look at, because it closes the connection."""
+        state = self.channels.get(frame[1] << 8 | frame[2])
+        if state is not None and frame[0] == 1 and int.from_bytes(frame[7:11], "big") == Channel.Close.index:
+            state.refused = True
 
     @staticmethod
     def _comes(state: TapChannel, frame: bytes) -> None:
