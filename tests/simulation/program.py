@@ -31,6 +31,9 @@ from trabbits.log_ids import LogId
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+#: How many open channels of a client are many.
+MANY = 8
+
 Step = Callable[["Program", Client, ChannelState], None]
 
 
@@ -88,6 +91,8 @@ class Program:
     def _open(self, client: Client, state: ChannelState) -> None:
         def opened(_: Any) -> None:
             state.opened, state.opening = True, False
+            if sum(each.opened for each in client.channels.values()) >= MANY:
+                self.ledger.count("many channels open")
 
         state.opening = True
         number = state.number

@@ -25,6 +25,7 @@ from tests.simulation.codec import (
     Tx,
     Whole,
     decoded,
+    describe,
     short,
     tag_at,
 )
@@ -158,9 +159,8 @@ class Tap:
         self.published += 1
         demand(message.upstream == self.name, "right upstream", f"m{number} for {message.upstream} to {self.name}")
         demand(not message.carried, "published once", f"m{number} is sent twice")
-        key = RENAMED + message.key if self._renames and not message.exchange else message.key
-        arguments = b"\x00\x00" + short(message.exchange) + short(key) + bytes((message.mandatory,))
-        demand(whole.frame[11:-1] == arguments, "untouched", f"m{number} is sent as {decoded(whole.frame)}")
+        arguments = self._arguments(message, mandatory=message.mandatory)
+        demand(whole.frame[11:-1] == arguments, "untouched", f"m{number} is sent as {describe(whole.frame)}")
         demand(whole.body == message.body, "untouched", f"m{number} is sent with another body")
         demand(whole.header == message.header, "untouched", f"m{number} is sent with other properties")
         demand(number > state.last_message, "order", f"m{number} is sent behind m{state.last_message}")
@@ -169,6 +169,11 @@ class Tap:
         if state.confirming is not None:
             state.published += 1
             state.confirming[state.published] = message
+
+    def _arguments(self, message: Message, *, mandatory: bool) -> bytes:
+        """The arguments of the publish that this link must get."""
+        key = RENAMED + message.key if self._renames and not message.exchange else message.key
+        return b"\x00\x00" + short(message.exchange) + short(key) + bytes((mandatory,))
 
     def _copied(self, frame: bytes) -> None:
         whole = self._copies.take(frame)
@@ -179,7 +184,8 @@ class Tap:
         demand(message.upstream != self.name, "copies", f"{where}, is there already")
         demand(self.name not in message.copied, "copies", f"{where}, is sent twice")
         demand(whole.body == message.body and whole.header == message.header, "copies", f"{where}, was changed")
-        demand(not whole.frame[-2] & 1, "copies", f"{where}, is mandatory")
+        arguments = self._arguments(message, mandatory=False)
+        demand(whole.frame[11:-1] == arguments, "copies", f"{where}, is sent as {describe(whole.frame)}")
         last = self._last_copy.get(message.channel, 0)
         if message.transaction is None:
             demand(last < message.number, "copies", f"{where}, comes behind m{last}")

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 BLOCKS, SEEDS = 15, 20
 #: What must have happened in these seeds, or they would prove nothing.
 RARE = (
+    "many channels open",
     "client full",
     "link full",
     "link paused by the session",
