@@ -195,6 +195,17 @@ def publishes_in_transactions_are_dropped(patch: Patch) -> None:
     patch.setattr(Publishing, "publish", publish)
 
 
+def transactions_over_several_links_are_committed(patch: Patch) -> None:
+    def send(self: Publishing, state: FanChannel, way: Any, frame: bytes) -> Any:
+        destination = right(self, state, way, frame)
+        if state.tx is not None:
+            state.tx.links.clear()
+        return destination
+
+    right = Publishing._send
+    patch.setattr(Publishing, "_send", send)
+
+
 def publishes_without_confirms_are_dropped(patch: Patch) -> None:
     def publish(self: Publishing, state: FanChannel, index: int, frame: bytes) -> Any:
         unheard = state.tx is None and state.confirms is None
@@ -260,6 +271,7 @@ MUTATIONS: Final[tuple[Callable[[Patch], None], ...]] = (
     returns_without_confirms_are_dropped,
     returns_give_another_reason,
     publishes_in_transactions_are_dropped,
+    transactions_over_several_links_are_committed,
     publishes_without_confirms_are_dropped,
     bodies_are_not_cut_for_a_link,
     auto_delete_queues_stay,

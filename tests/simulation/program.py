@@ -24,6 +24,7 @@ from tests.simulation.codec import (
     on,
     publish,
 )
+from tests.simulation.failure import demand
 from tests.simulation.ledger import Transaction
 from tests.simulation.topology import QUEUES, Address
 from trabbits.log_ids import LogId
@@ -165,8 +166,14 @@ class Program:
         if not self.world.options.best_effort and len(self.world.options.names) > 1:
             # Whether several upstreams took part, the client cannot know.
             client.excuse(LogId.CLIENT_VIOLATION)
-        done = transaction.publishes
-        client.ask(state, call(state.number, Tx.Commit), (Tx.CommitOk,), lambda _: state.check_published(done))
+
+        def done(_: Any) -> None:
+            state.check_published(transaction.publishes)
+            took_part = {message.upstream for message in transaction.publishes if not message.unattached}
+            text = f"a commit of {client.who} on channel {state.number} with {sorted(took_part)}"
+            demand(self.world.options.best_effort or len(took_part) <= 1, "transactions", text)
+
+        client.ask(state, call(state.number, Tx.Commit), (Tx.CommitOk,), done)
 
     def _roll_back(self, client: Client, state: ChannelState) -> None:
         if state.transaction is None:
