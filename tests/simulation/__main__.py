@@ -15,7 +15,15 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
-from tests.simulation.report import Outcome, report, shrunk, simulate
+from tests.simulation.report import (
+    ALONE_TIMEOUT,
+    SEED_TIMEOUT,
+    SHRUNK_TIMEOUT,
+    Outcome,
+    report,
+    shrunk,
+    simulate,
+)
 
 #: Seeds that a process takes at once.
 BLOCK = 20
@@ -46,13 +54,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _one(seed: int, steps: int | None, last: int | None) -> int:
-    outcome = simulate(seed, steps, last=last)
+    outcome = simulate(seed, steps, last=last, within=ALONE_TIMEOUT)
     if outcome.failure:
         print(report(outcome))
         return 1
     for line in outcome.trace:
         print(f"  {line}")
-    print(f"seed {seed}: everything holds ({outcome.shown}); trace {simulate(seed, steps, last=None).digest}")
+    digest = simulate(seed, steps, last=None, within=ALONE_TIMEOUT).digest
+    print(f"seed {seed}: everything holds ({outcome.shown}); trace {digest}")
     return 0
 
 
@@ -69,7 +78,7 @@ def _many(seeds: range, jobs: int) -> int:
             if outcome.failure:
                 failures.append(outcome)
                 if len(failures) <= REPORTED:
-                    print(report(shrunk(outcome)), flush=True)
+                    print(report(shrunk(outcome, within=SHRUNK_TIMEOUT)), flush=True)
                 elif len(failures) >= FAILURES_MAX:
                     break
             now = time.monotonic()
@@ -97,7 +106,7 @@ def _bounded(seed: int) -> Outcome:
     gc.disable()
     if not seed % COLLECTED:
         gc.collect()
-    return simulate(seed, bounded=True)
+    return simulate(seed, within=SEED_TIMEOUT)
 
 
 def _summary(done: int, seconds: float, failures: list[Outcome], counts: Counter[str], runs: Counter[str]) -> None:

@@ -152,6 +152,8 @@ def _channel_settled(client: Client, state: ChannelState) -> None:
     demand(not state.expected, "one reply", f"{list(state.expected)} {where} never came")
     numbers = [f"m{message.number}" for message in state.unconfirmed.values()]
     demand(not numbers, "confirms", f"{', '.join(numbers)} {where}: not confirmed")
+    if not state.refused:
+        state.check_published(state.messages.values())
 
 
 def _relay_empty(client: Client, relay: FanRelay) -> None:

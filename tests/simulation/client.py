@@ -268,9 +268,8 @@ class Client:
 
     def _channel_closed(self, state: ChannelState, close: Any) -> None:
         self.world.ledger.count(f"channel.close {close.reply_code} to a client")
-        refused = state.mistaken or any(each.refused for each in state.taps())
         text = f"channel.close {close.reply_code} {close.reply_text} on channel {state.number}"
-        demand(refused, "no needless errors", text)
+        demand(state.refused, "no needless errors", text)
         for tap in state.taps():
             tap.live = False
         self.send(state.number, call(state.number, Channel.CloseOk))

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tests.simulation.codec import GET_OK, Basic, Whole, number_of, tag_at
+from tests.simulation.codec import GET_OK, Basic, Whole, decoded, number_of, tag_at
 from tests.simulation.failure import demand
 from tests.simulation.ledger import Delivery, Message, Transaction
 from tests.simulation.tap import TapChannel
@@ -79,6 +79,8 @@ class ChannelState:
         self.confirms = False
         self.published = 0
         self.unconfirmed: dict[int, Message] = {}
+        #: What was published on it, by number, and what of that came back.
+        self.messages: dict[int, Message] = {}
         self.returned: set[int] = set()
         self.transaction: Transaction | None = None
         #: What was settled in the transaction: tag -> what it was.
@@ -94,6 +96,11 @@ class ChannelState:
     def taps(self) -> list[TapChannel]:
         """What the links know of this channel."""
         return list(self._taps(self.number))
+
+    @property
+    def refused(self) -> bool:
+        """Whether a broker closed the channel, or the client did something that closes it."""
+        return self.mistaken or any(each.refused for each in self.taps())
 
     # Replies
 
@@ -111,19 +118,21 @@ class ChannelState:
 
     def got_close_ok(self) -> None:
         """channel.close-ok: everything asked before is answered, unless a broker closed the channel meanwhile."""
-        refused = self.mistaken or any(each.refused for each in self.taps())
+        refused = self.refused
         left = [each for each in self.expected if each.tag is None]
         demand(refused or not left, "one reply", f"{left} of channel {self.number} never came")
         if not refused:
             self.check_passed_on()
 
     def check_passed_on(self) -> None:
-        """All that the client settled has reached the broker."""
+        """All that the client settled and published has reached the brokers."""
         for tap in self.taps():
             for delivery in tap.unsettled.values():
                 if delivery.intent is not None and not tap.refused and tap.transaction is None:
                     text = f"{delivery.intent} of m{delivery.message.number} did not reach {tap.tap.name}"
                     demand(not tap.tap.live, "acknowledgements arrive", text)
+        if not self.refused:
+            self.check_published(self.messages.values())
 
     # Deliveries
 
@@ -226,6 +235,27 @@ class ChannelState:
                 demand(message.number in self.returned, "returns", f"{number} is confirmed before it is returned")
 
     def was_returned(self, whole: Whole) -> None:
+        method = decoded(whole.frame)
         number = number_of(whole.header)
+        message = self.messages.get(number)
+        demand(message is not None, "returns", f"m{number} is returned on channel {self.number}, which is another's")
+        assert message is not None
         demand(number not in self.returned, "returns", f"m{number} is returned twice")
         self.returned.add(number)
+        reason = method.reply_code, method.reply_text
+        demand(reason == message.returned, "returns", f"m{number} is returned as {reason}, not {message.returned}")
+        came = method.exchange, method.routing_key, whole.header, whole.body
+        sent = message.exchange, message.key, message.header, message.body
+        demand(came == sent, "untouched", f"m{number} is returned as {came}, not {sent}")
+
+    def check_published(self, messages: Iterable[Message]) -> None:
+        """Brokers have taken these, unless they are not committed; and those that came back are here."""
+        for message in messages:
+            uncommitted = message.transaction is not None and not message.transaction.committed
+            if uncommitted or message.unattached:
+                continue
+            shown = f"m{message.number} on channel {self.number} of {self.who}"
+            fate = f"did not reach {message.upstream}" if message.carried else f"was never sent to {message.upstream}"
+            demand(message.handled, "published once", f"{shown} {fate}")
+            arrived = message.returned is None or message.number in self.returned
+            demand(arrived, "returns", f"{shown} came back from {message.upstream}, but not to the client")

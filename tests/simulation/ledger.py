@@ -76,14 +76,16 @@ class Message:
         self.transaction: Transaction | None = None
         #: The client's channel.
         self.channel = 0
-        #: Whether it was sent to an upstream.
+        #: Whether it was sent to its upstream.
         self.carried = False
         #: How often a broker took it, and what the broker said to trabbits.
         self.handled = 0
         #: The upstreams that were sent a copy, and those that took it.
         self.copied: list[str] = []
         self.mirrored: list[str] = []
-        self.confirmed = self.rejected = self.returned = False
+        self.confirmed = self.rejected = False
+        #: Code and text that it came back to trabbits with.
+        self.returned: tuple[int, str] | None = None
         #: Places in queues it came to, and how each ended: broker, queue -> how often.
         self.copies = 0
         self.gone = 0
@@ -171,14 +173,10 @@ class Ledger:
             found.mirrored.append(broker)
             return
         found.handled += 1
-        demand(
-            found.upstream in ("*", broker), "right upstream", f"m{found.number} for {found.upstream} is at {broker}"
-        )
+        demand(found.upstream == broker, "right upstream", f"m{found.number} for {found.upstream} is at {broker}")
         demand(found.handled == 1, "published once", f"m{found.number} is published twice")
         demand(found.body == message.body, "untouched", f"m{found.number} arrived with another body")
-        demand(
-            found.header == message.header or found.upstream == "*", "untouched", f"m{found.number}: other properties"
-        )
+        demand(found.header == message.header, "untouched", f"m{found.number}: other properties")
 
     def came(self, broker: str, queue: str, message: BrokerMessage) -> None:
         number = number_of(message.header)

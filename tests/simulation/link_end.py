@@ -214,7 +214,9 @@ class LinkEnd:
 
     def _comes(self, octets: bytes) -> None:
         if self._when_gone is not None:
-            # Only the answer to connection.close is of interest.
+            # Only the answer to connection.close is of interest to trabbits.
+            for frame in self._frames.feed(octets):
+                self.tap.unheard(frame)
             self._tail = (self._tail + octets)[-len(CLOSE_OK) :]
             if self._tail == CLOSE_OK:
                 self.up.close()

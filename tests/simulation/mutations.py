@@ -171,6 +171,50 @@ def returns_are_dropped(patch: Patch) -> None:
     patch.setattr(Publishing, "link_returned", lambda self, state, link, index, frame: DISCARD)
 
 
+def returns_without_confirms_are_dropped(patch: Patch) -> None:
+    def link_returned(self: Publishing, state: FanChannel, link: Link, index: int, frame: bytes) -> Any:
+        return DISCARD if state.confirms is None else right(self, state, link, index, frame)
+
+    right = Publishing.link_returned
+    patch.setattr(Publishing, "link_returned", link_returned)
+
+
+def returns_give_another_reason(patch: Patch) -> None:
+    def link_returned(self: Publishing, state: FanChannel, link: Link, index: int, frame: bytes) -> Any:
+        return right(self, state, link, index, frame[:11] + amqp.NO_CONSUMERS.to_bytes(2, "big") + frame[13:])
+
+    right = Publishing.link_returned
+    patch.setattr(Publishing, "link_returned", link_returned)
+
+
+def publishes_in_transactions_are_dropped(patch: Patch) -> None:
+    def publish(self: Publishing, state: FanChannel, index: int, frame: bytes) -> Any:
+        return right(self, state, index, frame) if state.tx is None else DISCARD
+
+    right = Publishing.publish
+    patch.setattr(Publishing, "publish", publish)
+
+
+def transactions_over_several_links_are_committed(patch: Patch) -> None:
+    def send(self: Publishing, state: FanChannel, way: Any, frame: bytes) -> Any:
+        destination = right(self, state, way, frame)
+        if state.tx is not None:
+            state.tx.links.clear()
+        return destination
+
+    right = Publishing._send
+    patch.setattr(Publishing, "_send", send)
+
+
+def publishes_without_confirms_are_dropped(patch: Patch) -> None:
+    def publish(self: Publishing, state: FanChannel, index: int, frame: bytes) -> Any:
+        unheard = state.tx is None and state.confirms is None
+        return DISCARD if unheard else right(self, state, index, frame)
+
+    right = Publishing.publish
+    patch.setattr(Publishing, "publish", publish)
+
+
 def bodies_are_not_cut_for_a_link(patch: Patch) -> None:
     class Careless(Link):
         def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -224,6 +268,11 @@ MUTATIONS: Final[tuple[Callable[[Patch], None], ...]] = (
     a_channel_is_closed_before_all_links_are,
     unblocked_is_swallowed,
     returns_are_dropped,
+    returns_without_confirms_are_dropped,
+    returns_give_another_reason,
+    publishes_in_transactions_are_dropped,
+    transactions_over_several_links_are_committed,
+    publishes_without_confirms_are_dropped,
     bodies_are_not_cut_for_a_link,
     auto_delete_queues_stay,
     a_probe_never_ends,

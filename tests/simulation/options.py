@@ -27,6 +27,8 @@ from trabbits.session.settings import SessionSettings, UpstreamSettings
 
 #: The least frame_max that holds every method without a table: a close with the longest text.
 FRAME_MIN: Final = 300
+#: How many of the seeds have clients of many channels.
+MANY_CHANNELS: Final = 0.03
 
 
 @frozen(kw_only=True)
@@ -35,7 +37,8 @@ class Options:
 
     `names` are the upstreams, one letter each; `optional`, `down`, `probe`, `emulate` and `rename` are some of them.
     `room` is how many octets a transport takes before it is full, `chunks` how octets are cut, `faults` how often
-    something goes wrong in a step.  `favours` are factors for the steps of the clients' programs.
+    something goes wrong in a step.  `many_channels`: clients open all that they have at once.  `favours` are factors
+    for the steps of the clients' programs.
     """
 
     names: str
@@ -46,6 +49,7 @@ class Options:
     rename: str
     clients: int
     channels: int
+    many_channels: bool
     steps: int
     frame_max: int
     link_frame_max: dict[str, int]
@@ -93,7 +97,11 @@ def options_of(random: Random, steps: int | None = None) -> Options:
     optional = some_of(random, names, 0.5) if random.random() < 0.2 else ""
     frame_max = random.choice((400, 400, 4096, 131072))
     smaller = {name: random.choice((frame_max, FRAME_MIN, max(FRAME_MIN, frame_max - 60))) for name in names}
-    chosen = random.randint(25, 110)
+    chosen, channels = random.randint(25, 110), random.choice((1, 1, 2, 3))
+    many = random.random() < MANY_CHANNELS
+    if many:
+        # Something is to happen on each of them.
+        chosen, channels = chosen + 50, random.randint(8, 20)
     favours = {}
     for _ in range(random.choice((0, 1, 2))):
         favours[random.choice(STEP_NAMES)] = random.choice((0.0, 4.0, 8.0))
@@ -105,7 +113,8 @@ def options_of(random: Random, steps: int | None = None) -> Options:
         emulate=some_of(random, names, 0.6) if random.random() < 0.2 else "",
         rename=some_of(random, names, 0.6) if random.random() < 0.15 else "",
         clients=random.choices((1, 2, 3), (50, 38, 12))[0],
-        channels=random.choice((1, 1, 2, 3)),
+        channels=channels,
+        many_channels=many,
         steps=chosen if steps is None else steps,
         frame_max=frame_max,
         link_frame_max=smaller if random.random() < 0.4 else dict.fromkeys(names, frame_max),

@@ -24,12 +24,16 @@ from tests.simulation.codec import (
     on,
     publish,
 )
+from tests.simulation.failure import demand
 from tests.simulation.ledger import Transaction
 from tests.simulation.topology import QUEUES, Address
 from trabbits.log_ids import LogId
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
+
+#: How many open channels of a client are many.
+MANY = 8
 
 Step = Callable[["Program", Client, ChannelState], None]
 
@@ -55,8 +59,10 @@ class Program:
             return
         state = client.channels[self.random.choice(client.numbers)]
         if not state.opened:
-            if not state.opening:
-                self._open(client, state)
+            several = list(client.channels.values()) if self.world.options.many_channels else [state]
+            for each in several:
+                if not each.opened and not each.opening:
+                    self._open(client, each)
             return
         if state.closing:
             return
@@ -86,6 +92,8 @@ class Program:
     def _open(self, client: Client, state: ChannelState) -> None:
         def opened(_: Any) -> None:
             state.opened, state.opening = True, False
+            if sum(each.opened for each in client.channels.values()) >= MANY:
+                self.ledger.count("many channels open")
 
         state.opening = True
         number = state.number
@@ -135,6 +143,7 @@ class Program:
             upstream = world.options.names
         message = self.ledger.new(upstream, address.exchange, address.key, header, body, mandatory=mandatory)
         message.channel = state.number
+        state.messages[number] = message
         client.published.append(message)
         message.unattached = upstream not in attached
         if state.confirms:
@@ -151,13 +160,20 @@ class Program:
     def _commit(self, client: Client, state: ChannelState) -> None:
         if state.transaction is None:
             return
-        state.transaction.committed = True
-        state.transaction = Transaction()
+        transaction, state.transaction = state.transaction, Transaction()
+        transaction.committed = True
         state.settled.clear()
         if not self.world.options.best_effort and len(self.world.options.names) > 1:
             # Whether several upstreams took part, the client cannot know.
             client.excuse(LogId.CLIENT_VIOLATION)
-        client.ask(state, call(state.number, Tx.Commit), (Tx.CommitOk,))
+
+        def done(_: Any) -> None:
+            state.check_published(transaction.publishes)
+            took_part = {message.upstream for message in transaction.publishes if not message.unattached}
+            text = f"a commit of {client.who} on channel {state.number} with {sorted(took_part)}"
+            demand(self.world.options.best_effort or len(took_part) <= 1, "transactions", text)
+
+        client.ask(state, call(state.number, Tx.Commit), (Tx.CommitOk,), done)
 
     def _roll_back(self, client: Client, state: ChannelState) -> None:
         if state.transaction is None:

@@ -16,8 +16,11 @@ from attrs import field, frozen
 from tests.simulation.failure import Broken
 from tests.simulation.world import World
 
-#: Seconds that one seed may take; a loop that does not end is a failure as well.
+#: Seconds that one seed may take of many; a loop that does not end is a failure as well.
 SEED_TIMEOUT = 30
+#: The same while it is shrunk, which takes several runs, and for one that somebody looks at.
+SHRUNK_TIMEOUT = 10
+ALONE_TIMEOUT = 120
 #: Events of the trace that a report shows.
 SHOWN = 60
 
@@ -35,15 +38,15 @@ class Outcome:
     trace: tuple[str, ...] = field(repr=False)
 
 
-def simulate(seed: int, steps: int | None = None, *, last: int | None = SHOWN, bounded: bool = False) -> Outcome:
+def simulate(seed: int, steps: int | None = None, *, last: int | None = SHOWN, within: float | None = None) -> Outcome:
     """Run one seed; `last` is how many events of the trace are kept in case of a failure, None for all.
 
-    `bounded`: one that takes too long fails.  It takes the process's alarm, which pytest needs for itself.
+    `within`: one that takes more seconds fails.  It takes the process's alarm, which pytest needs for itself.
     """
     world = World(seed, steps)
     failure, error = "", ""
     try:
-        with _bounded() if bounded else nullcontext():
+        with _bounded(within) if within is not None else nullcontext():
             world.run()
     except Broken as broken:
         failure = str(broken)
@@ -64,13 +67,13 @@ def simulate(seed: int, steps: int | None = None, *, last: int | None = SHOWN, b
     )
 
 
-def shrunk(outcome: Outcome) -> Outcome:
-    """The same seed with the fewest steps that still fail, if fewer do."""
+def shrunk(outcome: Outcome, *, within: float | None = None) -> Outcome:
+    """The same seed with the fewest steps that still fail, if fewer do; `within` as for `simulate`, for each run."""
     best = outcome
     low, high = 0, outcome.steps
     while low < high:
         middle = (low + high) // 2
-        tried = simulate(outcome.seed, middle)
+        tried = simulate(outcome.seed, middle, within=within)
         if tried.failure:
             best, high = tried, middle
         else:
@@ -92,16 +95,16 @@ def report(outcome: Outcome) -> str:
 
 
 @contextmanager
-def _bounded() -> Iterator[None]:
+def _bounded(seconds: float) -> Iterator[None]:
     def too_long(number: int, frame: FrameType | None) -> None:
-        raise Broken(
-            "nothing is stuck", f"it takes longer than {SEED_TIMEOUT} s\n{''.join(traceback.format_stack(frame))}"
-        )
+        stack = "".join(traceback.format_stack(frame))
+        raise Broken("nothing is stuck", f"it takes longer than {seconds:g} s\n{stack}")
 
     before = signal.signal(signal.SIGALRM, too_long)
-    signal.alarm(SEED_TIMEOUT)
+    # Again and again: trabbits takes what is raised in a routing strategy for the strategy's failure.
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:
         yield
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -25,6 +25,7 @@ from tests.simulation.codec import (
     Tx,
     Whole,
     decoded,
+    describe,
     short,
     tag_at,
 )
@@ -156,10 +157,10 @@ class Tap:
         message = self.ledger.of(whole.header, f"sent to {self.name}")
         number = message.number
         self.published += 1
-        demand(
-            message.upstream in ("*", self.name), "right upstream", f"m{number} for {message.upstream} to {self.name}"
-        )
-        demand(not message.carried or message.upstream == "*", "published once", f"m{number} is sent twice")
+        demand(message.upstream == self.name, "right upstream", f"m{number} for {message.upstream} to {self.name}")
+        demand(not message.carried, "published once", f"m{number} is sent twice")
+        arguments = self._arguments(message, mandatory=message.mandatory)
+        demand(whole.frame[11:-1] == arguments, "untouched", f"m{number} is sent as {describe(whole.frame)}")
         demand(whole.body == message.body, "untouched", f"m{number} is sent with another body")
         demand(whole.header == message.header, "untouched", f"m{number} is sent with other properties")
         demand(number > state.last_message, "order", f"m{number} is sent behind m{state.last_message}")
@@ -168,6 +169,11 @@ class Tap:
         if state.confirming is not None:
             state.published += 1
             state.confirming[state.published] = message
+
+    def _arguments(self, message: Message, *, mandatory: bool) -> bytes:
+        """The arguments of the publish that this link must get."""
+        key = RENAMED + message.key if self._renames and not message.exchange else message.key
+        return b"\x00\x00" + short(message.exchange) + short(key) + bytes((mandatory,))
 
     def _copied(self, frame: bytes) -> None:
         whole = self._copies.take(frame)
@@ -178,7 +184,8 @@ class Tap:
         demand(message.upstream != self.name, "copies", f"{where}, is there already")
         demand(self.name not in message.copied, "copies", f"{where}, is sent twice")
         demand(whole.body == message.body and whole.header == message.header, "copies", f"{where}, was changed")
-        demand(not whole.frame[-2] & 1, "copies", f"{where}, is mandatory")
+        arguments = self._arguments(message, mandatory=False)
+        demand(whole.frame[11:-1] == arguments, "copies", f"{where}, is sent as {describe(whole.frame)}")
         last = self._last_copy.get(message.channel, 0)
         if message.transaction is None:
             demand(last < message.number, "copies", f"{where}, comes behind m{last}")
@@ -259,9 +266,17 @@ class Tap:
         elif index in (ACK, NACK):
             self._confirmed(state, frame, rejected=index == NACK)
         elif index == RETURN:
-            self.ledger.of(whole.header, f"returned by {self.name}").returned = True
+            method = decoded(whole.frame)
+            message = self.ledger.of(whole.header, f"returned by {self.name}")
+            message.returned = method.reply_code, method.reply_text
         else:
             self._answered(state, decoded(frame))
+
+    def unheard(self, frame: bytes) -> None:
+        """A frame that trabbits does not look at, because it closes the connection."""
+        state = self.channels.get(frame[1] << 8 | frame[2])
+        if state is not None and frame[0] == 1 and int.from_bytes(frame[7:11], "big") == Channel.Close.index:
+            state.refused = True
 
     @staticmethod
     def _comes(state: TapChannel, frame: bytes) -> None:

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 BLOCKS, SEEDS = 15, 20
 #: What must have happened in these seeds, or they would prove nothing.
 RARE = (
+    "many channels open",
     "client full",
     "link full",
     "link paused by the session",
@@ -82,3 +83,35 @@ def test_a_failure_is_reported_so_that_it_can_be_had_again(monkeypatch: pytest.M
     assert "t<-u" in text
     again = simulate(outcome.seed, small.steps)
     assert (again.failure, again.digest) == (small.failure, small.digest)
+
+
+#: A simulation whose every step loops for ever; alone, it takes the first alarm for a routing strategy's failure.
+LOOPS = """
+import sys
+from tests.simulation import __main__ as program
+from tests.simulation.world import World
+
+program.SEED_TIMEOUT = program.SHRUNK_TIMEOUT = program.ALONE_TIMEOUT = 0.1
+
+def loop(world):
+    while True:
+        pass
+
+def loop_on(world):
+    try:
+        loop(world)
+    except Exception:
+        loop(world)
+
+World._step = loop_on if "--seed" in sys.argv else loop
+sys.exit(program.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("arguments", ["--seed 1 --steps 3", "-n 1 --jobs 1"])
+def test_a_seed_that_loops_for_ever_is_a_failure_like_others(arguments: str) -> None:
+    command = [sys.executable, "-c", LOOPS, *arguments.split()]
+    run = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 1, run.stderr
+    assert "nothing is stuck: it takes longer than 0.1 s" in run.stdout
+    assert "again: make simulate SEED=" in run.stdout
