@@ -340,9 +340,15 @@ class LinkEnd:
         if self.stage is not Stage.OPEN or within <= 0:
             self.abort()
             return
-        self._after(within, self.abort)
+        self._after(within, self._not_closed_in_time)
         self.down.reading = True
         self.up.write(call(0, Connection.Close, 200, "Goodbye", 0, 0))
+
+    def _not_closed_in_time(self) -> None:
+        """The link was held up: what was on its way to the broker may not have arrived."""
+        for state in self.tap.channels.values():
+            state.refused = True
+        self.abort()
 
     def abort(self) -> None:
         """End the connection at once."""

@@ -99,6 +99,8 @@ class OwnRequests:
             if not isinstance(reply, str):
                 self._surroundings.session.secret_updated(link)
             elif link.open:
+                # Time passes faster than octets do.
+                self._surroundings.on_trouble()
                 self._surroundings.session.link_lost(link, f"connection.update-secret failed: {reply}")
                 end.abort()
                 self._surroundings.forget(link)

@@ -433,7 +433,7 @@ class Program:
             state.mistaken = True
             self._publish_one(client, state, "missing")
         elif kind == "tag in use" and not any(each.cancelling for each in state.consumers.values()) and state.consumers:
-            client.excuse()
+            client.excuse(LogId.CLIENT_VIOLATION)
             tag = next(iter(state.consumers))
             consumer = Consumer(tag, "q0", no_ack=False, limit=state.prefetch, started=True)
             octets = call(number, Basic.Consume, 0, "q0", tag, False, False, False, False)

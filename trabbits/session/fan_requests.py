@@ -149,9 +149,14 @@ class FanRequests:
             if state.consumers[tag].cancelling:
                 # Until it is cancelled everywhere, what comes under this tag is still the old consumer's.
                 return STALL
-            # A tag in use: the upstreams refuse it as they would without us.
-            self._all(state, amqp.BASIC_CONSUME, frame, tag=tag)
-            return None
+            # Refused here: an upstream whose own cancel of the consumer is on its way to us would take the new one, and
+            # nobody could tell whose deliveries come from which upstream.
+            raise Violation(
+                amqp.NOT_ALLOWED,
+                f"attempt to reuse consumer tag '{tag.decode('utf-8', 'replace')}'",
+                class_id=amqp.BASIC_CONSUME >> 16,
+                method_id=amqp.BASIC_CONSUME & 0xFFFF,
+            )
         consumer = Consumer(tag, set(self._relay.links), no_ack=fields.no_ack, limit=state.prefetch)
         state.consumers[tag] = consumer
         if fields.nowait:
