@@ -106,14 +106,14 @@ class Publishing:
             return self._send(state, known, frame)
         way = self._way(self._unattached.get(raw) or self._route(exchange, key))
         if isinstance(way, str):
-            _remember(self._unattached, raw, way, ROUTES_MAX)
+            _remember(self._unattached, raw, way)
             return self._unroutable(state, way, exchange, key)
         if not exchange and _calls_queues_differently(way):
-            _remember(self._named, raw, way, ROUTES_MAX)
+            _remember(self._named, raw, way)
         elif isinstance(way, Copying):
-            _remember(self.mirrored, raw, way, ROUTES_MAX)
+            _remember(self.mirrored, raw, way)
         else:
-            _remember(self.routes, raw, way, ROUTES_MAX)
+            _remember(self.routes, raw, way)
         return self._send(state, way, frame)
 
     def _way(self, answer: Decision) -> Link | Copying | str:
@@ -129,7 +129,7 @@ class Publishing:
         if isinstance(link, str | Copying):
             return link
         way = mirroring.way(link, answer) or link
-        _remember(self._ways, _asked(answer), way, ROUTES_MAX)
+        _remember(self._ways, _asked(answer), way)
         return way
 
     def _send(self, state: FanChannel, way: Link | Copying, frame: bytes) -> Destination:
@@ -185,7 +185,7 @@ class Publishing:
         except Exception:  # it fails again where there is a place to say so
             return None
         if way is None:
-            dismissed(answer)
+            dismissed(answer)  # it may be a coroutine, and this one is dropped: the next is what is told of
             return None
         if isinstance(way, str) or (not exchange and _calls_queues_differently(way)):
             return None
@@ -198,7 +198,7 @@ class Publishing:
         if len(key) != raw[1 + size] or (not exchange and key.startswith(PREFIX)):
             raise ValueError(raw)
         address = exchange.decode(), key.decode()
-        _remember(self._addresses, raw, address, ROUTES_MAX)
+        _remember(self._addresses, raw, address)
         return address
 
     def _decide(self, state: FanChannel, frame: bytes, undecided: Undecided, octets: bytes) -> Destination:
@@ -393,7 +393,7 @@ def _asked(answer: Mirrored) -> tuple[str | None, tuple[str, ...], int]:
     return answer.upstream, answer.copies, answer.max_size
 
 
-def _remember(routes: dict[K, V], key: K, way: V, most: int) -> None:
-    if len(routes) >= most:
+def _remember(routes: dict[K, V], key: K, way: V) -> None:
+    if len(routes) >= ROUTES_MAX:
         routes.clear()
     routes[key] = way
