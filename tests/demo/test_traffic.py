@@ -13,7 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from trabbits.demo.clients import PAUSE, Subject
+from trabbits.demo.clients import PAUSE, Publisher, Subject
 from trabbits.demo.connection import Ended, connect
 from trabbits.demo.traffic import Application, TrafficService
 from trabbits.testing.broker import Broker, BrokerConnection, Faults
@@ -133,15 +133,24 @@ async def test_a_thief_is_noticed(place: Place, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_blocked_publisher_publishes_nothing(place: Place) -> None:
+async def test_a_blocked_publisher_publishes_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    occasions = 0
+    publish = Publisher._publish
+
+    def counted(*arguments: Any) -> None:
+        nonlocal occasions
+        occasions += 1
+        publish(*arguments)
+
+    monkeypatch.setattr(Publisher, "_publish", counted)
     await start(place.application)
     await until(lambda: place.ledger.sent > 20)
     place.server.broker.block("by a test")
     place.server.factory.settle()
     connection: Any = place.application.publisher._connection
     await until(lambda: connection.blocked)
-    sent = place.ledger.sent
-    await deferLater(_reactor, 0.05)
+    sent, before = place.ledger.sent, occasions
+    await until(lambda: occasions > before + 10)
     assert place.ledger.sent == sent
     place.server.broker.unblock()
     place.server.factory.settle()
