@@ -259,6 +259,15 @@ def test_channels_are_counted_and_their_numbers_are_free(target: Target) -> None
     assert (close.reply_code, close.reply_text) == (530, f"NOT_ALLOWED - {counted}")
 
 
+@unproxied
+@pytest.mark.parametrize(("most", "code"), [(1, 530), (2, 505)])
+def test_content_on_a_channel_more_than_agreed_is_530_as_well(target: Target, most: int, code: int) -> None:
+    client = target.raw(channel_max=most)
+    client.open_channel(1)
+    client.send_octets(raw_frame(HEADER, 2, content_header(0)))
+    assert client.expect(commands.Connection.Close).reply_code == code
+
+
 def test_flow_is_answered_with_what_was_asked(target: Target) -> None:
     client = target.raw()
     client.open_channel(1)

@@ -86,6 +86,16 @@ DEATHS: dict[str, Sequence[Step]] = {
         P_DECLARE, dying("q", key="p"), publish("q", properties=carrying({"x-death": "none"})),
         GET, B.Reject(1, requeue=False), ARRIVED,
     ],
+    "die with a story that counts nothing": [
+        P_DECLARE, dying("q", key="p"),
+        publish("q", properties=carrying({"x-death": [{"queue": "q", "reason": "rejected"}]})),
+        GET, B.Reject(1, requeue=False), ARRIVED,
+    ],
+    "die with the story of another death": [
+        P_DECLARE, dying("q", key="p"),
+        publish("q", properties=carrying({"x-death": [{"queue": "q", "reason": "expired"}]})),
+        GET, B.Reject(1, requeue=False), ARRIVED,
+    ],
 }  # fmt: skip
 
 SOMEBODY_ELSES: dict[str, Sequence[Step]] = {

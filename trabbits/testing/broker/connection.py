@@ -237,15 +237,19 @@ class BrokerConnection:
     def _open_channel(self, number: int, index: int) -> None:
         if index == c.CHANNEL_CLOSE_OK:
             return
+        self.check_count()
+        if index != c.CHANNEL_OPEN:
+            raise Refused(c.CHANNEL_ERROR, "expected 'channel.open'")
+        channel = self.channels[number] = Channel(self, number)
+        channel.reply(c.CHANNEL_OPEN_OK, b"\0\0\0\0")
+
+    def check_count(self) -> None:
+        """Something came on a channel that is not open: raises `Refused` if there may be no more of them."""
         count, most = len(self.channels), self.channel_max
         # RabbitMQ counts; the specification asks for numbers up to the bound.
         if most and count >= most:
             text = f"number of channels opened ({count}) has reached the negotiated channel_max ({most})"
             raise Refused(c.NOT_ALLOWED, text)
-        if index != c.CHANNEL_OPEN:
-            raise Refused(c.CHANNEL_ERROR, "expected 'channel.open'")
-        channel = self.channels[number] = Channel(self, number)
-        channel.reply(c.CHANNEL_OPEN_OK, b"\0\0\0\0")
 
     def leftover(self, number: int, kind: int, frame: bytes) -> None:
         """A frame on a channel that was closed because of a mistake: only the end of it is of interest."""

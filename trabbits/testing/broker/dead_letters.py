@@ -116,10 +116,9 @@ def _with_death(
     history = [] if old is None else _read_deaths(old)
     same = [death for death in history if (death.queue, death.reason) == (queue.name, reason)]
     if same:
-        counted = [
-            (name, raw("l", integer(value) + 1) if name == b"count" else value)
-            for name, value in split_table(same[0].octets)
-        ]
+        story = dict(split_table(same[0].octets))
+        before = integer(story[b"count"]) if b"count" in story else 0
+        counted = list({**story, b"count": raw("l", before + 1)}.items())
     else:
         counted = [
             (b"count", raw("l", 1)),

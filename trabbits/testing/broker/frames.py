@@ -188,6 +188,8 @@ class FrameReader:
         elif channel is not None and channel.content is not None:
             self._content(channel, channel.content, kind, payload)
         elif kind != c.FRAME_METHOD:
+            if channel is None:
+                connection.check_count()
             raise Refused(c.UNEXPECTED_FRAME, "expected method frame, got non method frame instead")
         elif channel is not None and frame[7:11] == b"\x00\x3c\x00\x28":
             channel.content = _begin(frame, 0, len(frame))
