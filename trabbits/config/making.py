@@ -41,6 +41,7 @@ def plugin_context(config: Config, reactor: Any = None) -> PluginContext:
         key_patterns={upstream.name: tuple(upstream.routing.key_patterns) for upstream in config.upstreams},
         reactor=reactor,
         routing=routing,
+        client_certificates=config.tls is not None and config.tls.client_ca is not None,
     )
     return context
 
