@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from trabbits.config import Config, config_hash
-from trabbits.config.making import mechanisms, plugin_context
+from trabbits.config.errors import Location
+from trabbits.config.making import made, mechanisms, plugin_context
 from trabbits.config.model import MappedCredentialsConfig, UpstreamConfig
 from trabbits.config.secret_files import SecretFile
 from trabbits.interfaces import IConnectionPolicy, IQueueAttributeRewriter
@@ -30,21 +31,24 @@ if TYPE_CHECKING:
 
 
 def session_settings(config: Config, reactor: Any = None) -> SessionSettings:
-    """What sessions that begin under `config` need to know of it.  Without a reactor, plugins start nothing."""
+    """What sessions that begin under `config` need to know of it.  Without a reactor, plugins start nothing.
+
+    Raises `trabbits.config.making.Unmakeable` for a plugin that cannot be made; so does the rest of this module.
+    """
     context = plugin_context(config, reactor)
     return SessionSettings(
         upstreams=tuple(
             UpstreamSettings(
                 upstream.name,
-                _rewriter(upstream, context),
+                _rewriter(upstream, ("upstreams", number), context),
                 required=upstream.required,
                 try_passive=upstream.queue_options.try_passive,
                 emulate_auto_delete=upstream.queue_options.emulate_auto_delete,
                 credentials={user: _mapped(each) for user, each in upstream.credentials.items()},
             )
-            for upstream in config.upstreams
+            for number, upstream in enumerate(config.upstreams)
         ),
-        routing=config.routing.make(context),
+        routing=made(config.routing, ("routing",), context),
         routing_plugin=config.routing.plugin,
         mechanisms=mechanisms(config, context),
         frame_max=config.frame_max,
@@ -68,7 +72,10 @@ def build_upstreams(config: Config, table: NodeTable, reactor: Any) -> dict[str,
     from trabbits.upstream.upstream import SUSPICION, Upstream
 
     context = plugin_context(config, reactor)
-    selectors = {upstream.name: upstream.selector.make(context) for upstream in config.upstreams}
+    selectors = {
+        upstream.name: made(upstream.selector, ("upstreams", number, "selector"), context)
+        for number, upstream in enumerate(config.upstreams)
+    }
     nodes = {
         (upstream.name, Node(address.host, address.port)): upstream.labels.get(address, {})
         for upstream in config.upstreams
@@ -99,10 +106,11 @@ def build_policies(
     """
     context = plugin_context(config, reactor)
     built: list[tuple[str, str, IConnectionPolicy]] = []
-    for use in config.policies:
+    for number, use in enumerate(config.policies):
         same = f"{use.plugin} {json.dumps(use.options, sort_keys=True)}"
         key = f"{same} {sum(each.startswith(same) for each, _, _ in built)}"
-        built.append((key, use.plugin, known[key] if key in known else use.make(context)))
+        policy = known[key] if key in known else made(use, ("policies", number), context)
+        built.append((key, use.plugin, policy))
     return built
 
 
@@ -139,7 +147,7 @@ def _secret(given: SecretStr | None, file: SecretFile | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
 
 
-def _rewriter(upstream: UpstreamConfig, context: PluginContext) -> RewriterChain | None:
+def _rewriter(upstream: UpstreamConfig, location: Location, context: PluginContext) -> RewriterChain | None:
     rewriters: list[tuple[str, IQueueAttributeRewriter]] = []
     attributes = upstream.queue_attributes
     if attributes is not None:
@@ -150,5 +158,6 @@ def _rewriter(upstream: UpstreamConfig, context: PluginContext) -> RewriterChain
             arguments=attributes.arguments,
         )
         rewriters.append(("queue_attributes", fixed))
-    rewriters += [(use.plugin, use.make(context)) for use in upstream.rewriters]
+    for index, use in enumerate(upstream.rewriters):
+        rewriters.append((use.plugin, made(use, (*location, "rewriters", index), context)))
     return chained(upstream.name, rewriters)
