@@ -14,12 +14,11 @@ from pydantic import SecretStr
 
 from trabbits.config import Config, config_hash
 from trabbits.config.errors import Location
-from trabbits.config.making import made, mechanisms, plugin_context
+from trabbits.config.making import made, mechanisms, plugin_context, rewriter_uses
 from trabbits.config.model import MappedCredentialsConfig, UpstreamConfig
 from trabbits.config.secret_files import SecretFile
-from trabbits.interfaces import IConnectionPolicy, IQueueAttributeRewriter
+from trabbits.interfaces import IConnectionPolicy
 from trabbits.plugins.declaring import PluginContext
-from trabbits.plugins.queue_attributes import FixedQueueAttributes
 from trabbits.session.credentials import Mapped
 from trabbits.session.rewriting import RewriterChain, chained
 from trabbits.session.settings import SessionSettings, UpstreamSettings
@@ -148,16 +147,5 @@ def _secret(given: SecretStr | None, file: SecretFile | None) -> str | None:
 
 
 def _rewriter(upstream: UpstreamConfig, location: Location, context: PluginContext) -> RewriterChain | None:
-    rewriters: list[tuple[str, IQueueAttributeRewriter]] = []
-    attributes = upstream.queue_attributes
-    if attributes is not None:
-        fixed = FixedQueueAttributes(
-            durable=attributes.durable,
-            auto_delete=attributes.auto_delete,
-            exclusive=attributes.exclusive,
-            arguments=attributes.arguments,
-        )
-        rewriters.append(("queue_attributes", fixed))
-    for index, use in enumerate(upstream.rewriters):
-        rewriters.append((use.plugin, made(use, (*location, "rewriters", index), context)))
-    return chained(upstream.name, rewriters)
+    uses = rewriter_uses(upstream)
+    return chained(upstream.name, [(use.plugin, made(use, (*location, *place), context)) for place, use in uses])

@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from trabbits.config.errors import Location, path_text
-from trabbits.config.model import Config
-from trabbits.config.plugin_use import MechanismUse, PluginUse, RoutingUse
+from trabbits.config.model import Config, UpstreamConfig
+from trabbits.config.plugin_use import MechanismUse, PluginUse, RewriterUse, RoutingUse
 from trabbits.failures import fence, where_it_failed
 from trabbits.plugins.declaring import PluginContext
 from trabbits.session.authentication import MechanismSettings
@@ -54,9 +54,19 @@ def plugin_uses(config: Config) -> Iterator[tuple[Location, PluginUse]]:
     for index, policy in enumerate(config.policies):
         yield ("policies", index), policy
     for number, upstream in enumerate(config.upstreams):
-        for index, rewriter in enumerate(upstream.rewriters):
-            yield ("upstreams", number, "rewriters", index), rewriter
+        for place, rewriter in rewriter_uses(upstream):
+            yield ("upstreams", number, *place), rewriter
         yield ("upstreams", number, "selector"), upstream.selector
+
+
+def rewriter_uses(upstream: UpstreamConfig) -> Iterator[tuple[Location, RewriterUse]]:
+    """The rewriters of an upstream in their order, each with its place there; a key is short for the first one."""
+    attributes = upstream.queue_attributes
+    if attributes is not None:
+        options = {name: getattr(attributes, name) for name in type(attributes).model_fields}
+        yield ("queue_attributes",), RewriterUse(plugin="queue_attributes", options=options)
+    for index, use in enumerate(upstream.rewriters):
+        yield ("rewriters", index), use
 
 
 def made(use: PluginUse, location: Location, context: PluginContext) -> Any:

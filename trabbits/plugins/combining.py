@@ -1,6 +1,7 @@
 """What strategies that ask others share: how a part stands in the options, how it is made, and how it is asked.
 
-Lives here: `Part`, `made`, `question`, `header_names`, `PartFailed`.
+Lives here: `Part`, `made`, `question`, `header_names`, `PartFailed`.  Part of the public contract, with
+``trabbits.interfaces``.
 Must not know: which strategies there are; the context makes them.
 """
 
