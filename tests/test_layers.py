@@ -1,12 +1,14 @@
 """The layers: a module imports only what stands below it, and the sans-IO core works without Twisted.
 
 Covered: direct imports (by syntax tree, those inside functions and under TYPE_CHECKING included), indirect imports
-(by importing in a fresh process), and that ruff refuses Twisted in the core.
+(by importing in a fresh process), that ruff refuses Twisted in the core, and that built-in plugins get along with what
+those of others may use.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -55,6 +57,22 @@ BESIDE = {
     "testing.pytest_plugin": {"testing", "testing.running"},  # and for pytest
 }
 USERS_OF_BESIDE = ("demo", "cli")
+
+# What plugins may use of trabbits, and what is behind them; everything else in trabbits/plugins is built-in plugins.
+PUBLIC = {
+    "trabbits.interfaces",
+    "trabbits.plugins.combining",
+    "trabbits.plugins.declaring",
+    "trabbits.plugins.field_tables",
+    "trabbits.plugins.logging",
+}
+BEHIND_PLUGINS = {"trabbits.plugins.catalogue", "trabbits.plugins.checking", "trabbits.plugins.verifying"}
+# Who knows a built-in plugin by more than its name.
+KNOWN_BUILT_IN = {
+    ("trabbits.cli.main", "trabbits.plugins.key_patterns"),  # the command that tries a pattern
+    ("trabbits.upstream.selection", "trabbits.plugins.least_connections"),  # stands in for a selector that fails
+    ("trabbits.upstream.upstream", "trabbits.plugins.least_connections"),  # where no selector is given
+}
 
 # These run without Twisted and txamqp.
 SANS_IO = ["log_ids", "failures", "wire", "interfaces", "session", "testing"]
@@ -120,6 +138,46 @@ def test_imports_go_downwards(name: str, path: Path) -> None:
         and (not layer or layer_of(imported) not in allowed(layer))
     ]
     assert not upwards
+
+
+def built_in() -> dict[str, Path]:
+    """The modules of the built-in plugins; they may share what they like among themselves."""
+    folder = "trabbits.plugins."
+    return {name: path for name, path in modules() if name.startswith(folder) and name not in PUBLIC | BEHIND_PLUGINS}
+
+
+def test_built_in_plugins_use_what_those_of_others_may_use() -> None:
+    """Nothing is theirs alone, nor does anything of trabbits that plugins decide about know one of them."""
+    ours = built_in()
+    assert len(ours) > 20
+    outside = {
+        (name, imported)
+        for name, path in ours.items()
+        for _, imported in imports_of(path)
+        if imported.startswith("trabbits") and imported not in PUBLIC | ours.keys()
+    }
+    assert not outside
+    known = {
+        (name, imported)
+        for name, path in modules()
+        if name not in ours
+        for _, imported in imports_of(path)
+        if imported in ours
+    }
+    assert known == KNOWN_BUILT_IN
+
+
+def test_the_plugins_of_others_use_what_is_public() -> None:
+    """The two that come with trabbits, but for their tests."""
+    paths = list((ROOT / "plugins").glob("*/src/**/*.py"))
+    used = {imported for path in paths for _, imported in imports_of(path) if imported.startswith("trabbits.")}
+    assert {"trabbits.interfaces"} < used <= PUBLIC
+
+
+def test_the_documentation_lists_what_is_public() -> None:
+    page = (ROOT / "docs" / "plugins" / "index.md").read_text()
+    section = page.partition("### What is public")[2].partition("\n### ")[0]
+    assert set(re.findall(r"^\| `(trabbits[a-z._]*)` \|", section, re.MULTILINE)) == PUBLIC
 
 
 @pytest.mark.parametrize("layer", SANS_IO)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from trabbits.config import Config, config_hash
-from trabbits.config.making import mechanisms, plugin_context
+from trabbits.config.errors import Location
+from trabbits.config.making import made, mechanisms, plugin_context, rewriter_uses
 from trabbits.config.model import MappedCredentialsConfig, UpstreamConfig
 from trabbits.config.secret_files import SecretFile
-from trabbits.interfaces import IConnectionPolicy, IQueueAttributeRewriter
+from trabbits.interfaces import IConnectionPolicy
 from trabbits.plugins.declaring import PluginContext
-from trabbits.plugins.queue_attributes import FixedQueueAttributes
 from trabbits.session.credentials import Mapped
 from trabbits.session.rewriting import RewriterChain, chained
 from trabbits.session.settings import SessionSettings, UpstreamSettings
@@ -30,21 +30,24 @@ if TYPE_CHECKING:
 
 
 def session_settings(config: Config, reactor: Any = None) -> SessionSettings:
-    """What sessions that begin under `config` need to know of it.  Without a reactor, plugins start nothing."""
+    """What sessions that begin under `config` need to know of it.  Without a reactor, plugins start nothing.
+
+    Raises `trabbits.config.making.Unmakeable` for a plugin that cannot be made; so does the rest of this module.
+    """
     context = plugin_context(config, reactor)
     return SessionSettings(
         upstreams=tuple(
             UpstreamSettings(
                 upstream.name,
-                _rewriter(upstream, context),
+                _rewriter(upstream, ("upstreams", number), context),
                 required=upstream.required,
                 try_passive=upstream.queue_options.try_passive,
                 emulate_auto_delete=upstream.queue_options.emulate_auto_delete,
                 credentials={user: _mapped(each) for user, each in upstream.credentials.items()},
             )
-            for upstream in config.upstreams
+            for number, upstream in enumerate(config.upstreams)
         ),
-        routing=config.routing.make(context),
+        routing=made(config.routing, ("routing",), context),
         routing_plugin=config.routing.plugin,
         mechanisms=mechanisms(config, context),
         frame_max=config.frame_max,
@@ -68,7 +71,10 @@ def build_upstreams(config: Config, table: NodeTable, reactor: Any) -> dict[str,
     from trabbits.upstream.upstream import SUSPICION, Upstream
 
     context = plugin_context(config, reactor)
-    selectors = {upstream.name: upstream.selector.make(context) for upstream in config.upstreams}
+    selectors = {
+        upstream.name: made(upstream.selector, ("upstreams", number, "selector"), context)
+        for number, upstream in enumerate(config.upstreams)
+    }
     nodes = {
         (upstream.name, Node(address.host, address.port)): upstream.labels.get(address, {})
         for upstream in config.upstreams
@@ -99,10 +105,11 @@ def build_policies(
     """
     context = plugin_context(config, reactor)
     built: list[tuple[str, str, IConnectionPolicy]] = []
-    for use in config.policies:
+    for number, use in enumerate(config.policies):
         same = f"{use.plugin} {json.dumps(use.options, sort_keys=True)}"
         key = f"{same} {sum(each.startswith(same) for each, _, _ in built)}"
-        built.append((key, use.plugin, known[key] if key in known else use.make(context)))
+        policy = known[key] if key in known else made(use, ("policies", number), context)
+        built.append((key, use.plugin, policy))
     return built
 
 
@@ -139,16 +146,6 @@ def _secret(given: SecretStr | None, file: SecretFile | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
 
 
-def _rewriter(upstream: UpstreamConfig, context: PluginContext) -> RewriterChain | None:
-    rewriters: list[tuple[str, IQueueAttributeRewriter]] = []
-    attributes = upstream.queue_attributes
-    if attributes is not None:
-        fixed = FixedQueueAttributes(
-            durable=attributes.durable,
-            auto_delete=attributes.auto_delete,
-            exclusive=attributes.exclusive,
-            arguments=attributes.arguments,
-        )
-        rewriters.append(("queue_attributes", fixed))
-    rewriters += [(use.plugin, use.make(context)) for use in upstream.rewriters]
-    return chained(upstream.name, rewriters)
+def _rewriter(upstream: UpstreamConfig, location: Location, context: PluginContext) -> RewriterChain | None:
+    uses = rewriter_uses(upstream)
+    return chained(upstream.name, [(use.plugin, made(use, (*location, *place), context)) for place, use in uses])

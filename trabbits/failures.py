@@ -1,7 +1,10 @@
 """What may be told of somebody else's code that failed or answered with nonsense, and a fence around it.
 
-Lives here: `fence`, `where_it_failed`, `error_text`, `kind_of_failure` and `dismissed`.
+Lives here: `fence` and `let_through`, `where_it_failed`, `error_text`, `kind_of_failure` and `dismissed`.
 Must not know: who failed at what.
+
+Somebody else's code may raise anything: ``sys.exit()`` is no Exception, and neither are the panics of extensions in
+Rust.  None of it may end more than what it concerns.
 """
 
 from __future__ import annotations
@@ -29,17 +32,25 @@ class HeldBack(Exception):
 
 @contextmanager
 def fence() -> Iterator[None]:
-    """Around somebody else's code: everything it raises is an Exception, so that it ends no process.
-
-    ``sys.exit()`` is none by itself, and neither are the panics of extensions in Rust.  KeyboardInterrupt, which is the
-    operator's, gets through.
-    """
+    """Around somebody else's code: everything it raises is an Exception, but for what `let_through` raises again."""
     try:
         yield
-    except (Exception, KeyboardInterrupt):
+    except Exception:
         raise
     except BaseException as error:
+        let_through(error)
         raise HeldBack(error).with_traceback(error.__traceback__) from None
+
+
+def let_through(error: BaseException) -> None:
+    """Raise `error` again if it is no failure of the code that it came from.
+
+    That is KeyboardInterrupt, which is the operator's, and GeneratorExit, which is Python's.  For ``except
+    BaseException`` around somebody else's code on paths where a `fence` would cost too much: this costs nothing as long
+    as nothing is raised.
+    """
+    if isinstance(error, KeyboardInterrupt | GeneratorExit):
+        raise error
 
 
 def where_it_failed(error: BaseException) -> str:
@@ -51,14 +62,17 @@ def where_it_failed(error: BaseException) -> str:
 
 def error_text(error: BaseException) -> str:
     """The same with its text, in one line of at most `ERROR_TEXT_MAX` characters: where no secrets are at stake."""
-    raised = _raised(error)
-    name = type(raised).__name__
+    name, text = type(_raised(error)).__name__, message_of(error)
+    return shortened(f"{name}: {text}" if text else name, ERROR_TEXT_MAX)
+
+
+def message_of(error: BaseException) -> str:
+    """The text alone, in one line; empty for an exception that fails to say what it is."""
     try:
         with fence():
-            text = " ".join(str(raised).split())
-    except Exception:  # an exception that fails to say what it is
-        text = ""
-    return shortened(f"{name}: {text}" if text else name, ERROR_TEXT_MAX)
+            return shortened(" ".join(str(_raised(error)).split()), ERROR_TEXT_MAX)
+    except Exception:
+        return ""
 
 
 def shortened(text: str, limit: int) -> str:
@@ -76,7 +90,7 @@ def kind_of_failure(error: BaseException) -> str:
         if error.__cause__ is None:
             break
         error = error.__cause__
-    return type(error).__name__
+    return type(_raised(error)).__name__
 
 
 def dismissed(answer: object) -> str:

@@ -9,9 +9,9 @@ makes, under which name, and which options it takes.  What it makes provides one
 Every method here is called in the reactor's thread, between two reads of a socket: it must not block.  All but
 `IConnectionPolicy.admit` answer with a value, never with a Deferred.
 
-An exception never stops the proxy.  It is logged with the plugin's name and ends at most the session that it concerns,
-with 541.  Where a selector fails, none ends: ``least_connections`` stands in for this attempt.  What
-`IConnectionPolicy.left` raises is logged only.
+An exception, ``sys.exit()`` included, never stops the proxy.  It is logged with the plugin's name and ends at most the
+session that it concerns, with 541.  Where a selector fails, none ends: ``least_connections`` stands in for this
+attempt.  What `IConnectionPolicy.left` raises is logged only.
 """
 
 from __future__ import annotations

@@ -1,18 +1,23 @@
 """The catalogue of everything trabbits logs: a stable id, a level, an event name and a text for each.
 
-Lives here: data.  Must not know: Twisted, or how and where lines are written (``trabbits.logs`` does).
+Lives here: data, and `PluginLine`, of which plugins make entries of their own.
+Must not know: Twisted, or how and where lines are written (``trabbits.logs`` does).
 
 Ids never change their meaning and are never used again after an entry is gone, so that alerts may rely on
 them: TR0xx the process, TR1xx clients, TR2xx links, TR3xx routing and plugins, TR4xx the admin API, TR9xx our own
-faults.
+faults.  TR320 is the plugin `quorum`'s.
 Levels say who has to act: *debug* nobody, *info* nobody, *warn* the operator should know, *error* something
 an operator has to look at, *critical* a bug in trabbits.
 """
 
 from __future__ import annotations
 
+import re
 from enum import Enum, unique
-from typing import Literal
+from typing import Literal, get_args
+
+from attrs import field, frozen
+from attrs.validators import in_, matches_re
 
 Level = Literal["debug", "info", "warn", "error", "critical"]
 
@@ -112,11 +117,28 @@ class LogId(Enum):
     COPY_DROPPED = ("TR307", "warn", "messages are not copied to {upstream}: {text}")
     COPY_REFUSED = ("TR308", "warn", "{upstream} at {node} refused a copy: {code} {text}")
 
-    QUORUM_ARGUMENTS = ("TR320", "warn", "queue {queue} is declared as a quorum queue: {changes}")
-
     API_LISTENING = ("TR401", "info", "admin API on {address}")
     API_REFUSED = ("TR402", "warn", "admin API: a request from {peer} without the right token")
     API_FULL = ("TR403", "warn", "admin API: a connection refused, {connections} are open")
     API_SHUTDOWN = ("TR404", "info", "client {client} is shut down through the admin API: {reason}")
 
     INTERNAL_ERROR = ("TR901", "critical", "internal error: {text}")
+
+
+@frozen
+class PluginLine:
+    """One thing worth a log line of a plugin, as the entries of `LogId` are for trabbits itself.
+
+    `id` is unlike all others: 2 to 20 capital letters, digits and hyphens; ``TR`` and digits are trabbits' own.
+    `event` is its name in JSON lines, of small letters, digits and underscores; the braces in `format` are fields.
+    Raises ValueError where something is not as it should be.
+    """
+
+    id: str = field(validator=matches_re(r"[A-Z0-9-]{2,20}", func=re.fullmatch))
+    level: Level = field(validator=in_(get_args(Level)))
+    event: str = field(validator=matches_re(r"[a-z][a-z0-9_]{0,49}", func=re.fullmatch))
+    format: str
+
+
+#: What a log line may be an entry of.
+Entry = LogId | PluginLine

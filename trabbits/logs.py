@@ -32,7 +32,7 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from trabbits.log_ids import LogId
+from trabbits.log_ids import Entry, LogId, PluginLine
 
 #: Characters kept of one field, of one message, and of one traceback.
 FIELD_LIMIT = 2000
@@ -59,7 +59,7 @@ class EventLog:
         self._logger = logger
         self._session_id = session_id
 
-    def __call__(self, log_id: LogId, **fields: Any) -> None:
+    def __call__(self, log_id: Entry, **fields: Any) -> None:
         error = fields.get("error")
         if isinstance(error, Failure):
             failure, fields["error"] = error, error.getErrorMessage()
@@ -97,7 +97,7 @@ class _Missing:
         return "?"
 
 
-def catalogue_message(log_id: LogId, fields: Mapping[str, Any]) -> str:
+def catalogue_message(log_id: Entry, fields: Mapping[str, Any]) -> str:
     """The entry's text with its fields filled in; every oddity in the fields is survived."""
     shown = {name: _shown(name, value) for name, value in fields.items()}
     try:
@@ -195,9 +195,9 @@ def text_line(event: Mapping[str, Any], *, colour: bool = False) -> str:
     return line
 
 
-def _entry(event: Mapping[str, Any]) -> LogId:
+def _entry(event: Mapping[str, Any]) -> Entry:
     entry = event.get("log_entry")
-    return entry if isinstance(entry, LogId) else LogId.LIBRARY
+    return entry if isinstance(entry, LogId | PluginLine) else LogId.LIBRARY
 
 
 def _level(event: Mapping[str, Any]) -> str:

@@ -43,7 +43,7 @@ class ProxyReactor(EPollReactor):
                 why: Any = None
                 try:
                     why = selectable.doRead()
-                except Exception as error:
+                except BaseException as error:  # of whatever reads there, ``sys.exit()`` included
                     log.err()
                     why = error
                 if why:
@@ -61,7 +61,7 @@ class ProxyReactor(EPollReactor):
                     self.runUntilCurrent()
                     timeout = self.timeout()
                     self.doIteration(timeout if self.running else 0)
-            except Exception:
+            except BaseException:
                 _log.failure("unexpected error in the main loop")
 
 

@@ -222,6 +222,55 @@ def test_a_bad_configuration_is_no_traceback(start: Start, tmp_path: Path) -> No
     assert start([*TWISTD, "trabbits", "--config", str(path)]).wait() == (2, expected)
 
 
+EAGER = """
+from trabbits.interfaces import INodeSelector
+from trabbits.plugins.declaring import Plugin, PluginOptions
+from trabbits.plugins.ordered import Ordered
+
+
+class Options(PluginOptions):
+    how: str
+
+
+def make(options, context):
+    if context.reactor is None:
+        return Ordered([])
+    if options.how == "exit":
+        raise SystemExit("hunter2")
+    raise ValueError(f"no room for {options.how}")
+
+
+eager = Plugin("eager", INodeSelector, Options, make)
+"""
+
+
+@pytest.mark.parametrize("command", [RUN, [*TWISTD, "trabbits"]], ids=["run", "twistd"])
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("exit", 'the plugin "eager" cannot be made: SystemExit in eager.py, line 15'),
+        ("${HOW}", "no room for ${HOW}"),
+    ],
+)
+def test_a_plugin_that_fails_only_when_it_starts_is_no_traceback(
+    start: Start, tmp_path: Path, command: list[str], how: str, why: str
+) -> None:
+    """The same as if it had failed when the configuration was read, and no more of what variables hold."""
+    folder = tmp_path / "trabbits" / "plugins"
+    folder.mkdir(parents=True)
+    (folder / "eager.py").write_text(EAGER)
+    path = tmp_path / "config.json"
+    selector = {"plugin": "eager", "options": {"how": how}}
+    path.write_text(json.dumps({"upstreams": [{"name": "a", "address": "localhost:1", "selector": selector}]}))
+    environment = {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}", "HOW": "hunter2"}
+    assert start([*command, "--config", str(path)], environment).wait() == (
+        2,
+        f"trabbits: {path}: 1 error in the configuration\n"
+        '  upstreams[0].selector.options: the plugin "eager" fails when it is to start, which `trabbits config check` '
+        f"does not try ({why}): remove the cause, or take the plugin out of the configuration\n",
+    )
+
+
 @pytest.mark.parametrize(("encoding", "sign"), [("ascii", "✓"), ("latin-1", "\\u2713"), ("utf-8", "✓")])
 def test_any_locale(start: Start, encoding: str, sign: str) -> None:
     """A locale without the signs we print is no reason to fail."""

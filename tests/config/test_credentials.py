@@ -154,11 +154,15 @@ def test_nobody_could_check_the_password(credentials: list[dict[str, Any]], wher
     ("mechanisms", "path", "message"),
     [
         (
-            [{"plugin": "PLAIN"}, {"plugin": "EXTERNAL"}, {"plugin": "PLAIN"}],
+            [{"plugin": "PLAIN"}, {"plugin": "AMQPLAIN"}, {"plugin": "PLAIN"}],
             "authentication.mechanisms[2]",
             "expected a mechanism that no other one is announced as, found PLAIN",
         ),
-        ([{"plugin": "EXTERNAL"}], "tls", "expected an object: every mechanism needs TLS, so nobody could log in"),
+        (
+            [{"plugin": "PLAIN", "options": {"needs_tls": True}}],
+            "tls",
+            "expected an object: every mechanism needs TLS, so nobody could log in",
+        ),
         ([], "authentication.mechanisms", "expected a list of at least 1"),
         (
             [{"plugin": "plain"}],
@@ -174,6 +178,17 @@ def test_nobody_could_check_the_password(credentials: list[dict[str, Any]], wher
 )
 def test_wrong_mechanisms(mechanisms: list[Any], path: str, message: str) -> None:
     assert refused(mapped({}, authentication={"mechanisms": mechanisms})) == {path: message}
+
+
+@pytest.mark.parametrize("tls", [{}, {"tls": TLS["tls"] | {"client_ca": None}}], ids=["no TLS", "no client_ca"])
+def test_external_where_clients_show_no_certificates(tls: dict[str, Any]) -> None:
+    """Whatever else they may log in by; the error says what to do."""
+    assert refused(mapped({}, **EXTERNAL, **tls)) == {
+        "authentication.mechanisms[0].options": (
+            'nobody could log in by EXTERNAL, because clients are not asked for certificates: set "tls.client_ca", or '
+            "leave this mechanism out"
+        )
+    }
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ TLS port (tests/service/test_secure_listening.py).
 from __future__ import annotations
 
 import secrets
+import signal
 import socket
 import ssl
 from collections.abc import Iterator
@@ -137,14 +138,18 @@ def site(
     guest = {"username": "guest", "password": "guest"}
     config = {
         "upstreams": [
-            {"name": "a", "address": rabbit_a.address, "credentials": {"orders": guest}},
+            {
+                "name": "a",
+                "address": rabbit_a.address,
+                "credentials": {"orders": {"username": users, "password": "${OLD_PASSWORD}"}},
+            },
             {
                 "name": "b",
                 "address": rabbit_b.address,
                 "routing": {"key_patterns": ["b.#"]},
                 "credentials": {
                     users: {"password_file": str(folder / "new-password")},
-                    "orders": guest,
+                    "orders": {"username": users, "password_file": str(folder / "new-password")},
                     "lonely": guest,
                 },
             },
@@ -167,7 +172,7 @@ def site(
         },
         "handshake_timeout": "2s",
     }
-    proxy = TrabbitsProcess(config, ["--debug"], {"PYTHONPATH": str(folder)})
+    proxy = TrabbitsProcess(config, ["--debug"], {"PYTHONPATH": str(folder), "OLD_PASSWORD": OLD})
     for started in running(proxy):
         secure = proxy.wait_for_log(event="listening", socket=lambda kind: "TLS" in kind)
         yield Site(started, int(secure["port"]), authority, users)
@@ -251,17 +256,87 @@ def test_a_mechanism_of_several_steps(site: Site, vhost: str) -> None:
         client.close()
 
 
-def test_external(site: Site, vhost: str, rabbit_a: RabbitNode, rabbit_b: RabbitNode) -> None:
-    """The certificate is enough, and the brokers know users of their own."""
-    options = pika.SSLOptions(site.secured("orders"), HOST)
-    credentials = pika.credentials.ExternalCredentials()
-    through_tls = parameters(site.proxy, vhost, ssl_options=options)
-    through_tls.port, through_tls.credentials = site.tls_port, credentials
-    with BlockingConnection(through_tls) as connection:
+def external(proxy: TrabbitsProcess, port: int, context: ssl.SSLContext, vhost: str) -> BlockingConnection:
+    """A client that shows its certificate and says nothing else of itself."""
+    through_tls = parameters(proxy, vhost, ssl_options=pika.SSLOptions(context, HOST))
+    through_tls.port, through_tls.credentials = port, pika.credentials.ExternalCredentials()
+    return BlockingConnection(through_tls)
+
+
+def test_external(site: Site, shared: str, rabbit_a: RabbitNode, rabbit_b: RabbitNode) -> None:
+    """The certificate is enough; the brokers get a user of their own, with a password from a variable or a file."""
+    with external(site.proxy, site.tls_port, site.secured("orders"), shared) as connection:
         works(connection)
         for node in (rabbit_a, rabbit_b):
-            eventually(lambda: logged_in(node, vhost) == {"guest"})  # noqa: B023 - called at once
+            eventually(lambda: logged_in(node, shared) == {site.app})  # noqa: B023 - called at once
     assert site.proxy.wait_for_log(event="client_opened", user="orders")
+
+
+@pytest.fixture(scope="module")
+def by_names(rabbit_a: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TrabbitsProcess, Any]]:
+    """A proxy that certificates open, and what a client needs whose certificate has alternative names."""
+    folder = tmp_path_factory.mktemp("by-names")
+    authority = Authority(folder)
+    server = authority.issue("server", dns=["localhost"], ip=[HOST])
+    alternatives: Any = {
+        "dns": ["other.example", "orders.example"],
+        "email": ["orders@example"],
+        "uri": ["urn:app:orders"],
+        "ip": ["192.0.2.7"],
+    }
+    tls = {
+        "listen": f"{HOST}:0",
+        "certificate": server.certificate,
+        "key": server.key,
+        "client_ca": authority.file,
+    }
+    for proxy in running(TrabbitsProcess(by_certificate(rabbit_a, tls, {}, "nobody"))):
+        yield proxy, (tls, authority.context(authority.issue("orders", **alternatives)))
+
+
+def by_certificate(node: RabbitNode, tls: Any, options: Any, user: str) -> Any:
+    """A configuration that lets in `user`, whom a certificate names."""
+    guest = {"username": "guest", "password": "guest"}
+    return {
+        "upstreams": [{"name": "a", "address": node.address, "credentials": {user: guest}}],
+        "authentication": {"mechanisms": [{"plugin": "EXTERNAL", "options": options}]},
+        "tls": tls,
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "user"),
+    [
+        ({"user_from": "san_dns"}, "other.example"),
+        ({"user_from": "san_dns", "san_index": 1}, "orders.example"),
+        ({"user_from": "san_email"}, "orders@example"),
+        ({"user_from": "san_uri"}, "urn:app:orders"),
+        ({"user_from": "san_ip"}, "192.0.2.7"),
+        ({"user_from": "distinguished_name"}, "O=Example,CN=orders"),
+    ],
+)
+def test_external_by_other_names_of_a_certificate(
+    by_names: tuple[TrabbitsProcess, Any], vhost: str, rabbit_a: RabbitNode, options: Any, user: str
+) -> None:
+    """Who the client is has credentials at the broker, and nobody else has."""
+    proxy, (tls, context) = by_names
+    port = int(proxy.wait_for_log(event="listening", socket=lambda kind: "TLS" in kind)["port"])
+    reload(proxy, by_certificate(rabbit_a, tls, options, user))
+    with external(proxy, port, context, vhost) as connection:
+        works(connection)
+        eventually(lambda: logged_in(rabbit_a, vhost) == {"guest"})
+    assert proxy.wait_for_log(event="client_opened", user=user)["vhost"] == vhost
+    reload(proxy, by_certificate(rabbit_a, tls, options, "somebody else"))
+    with pytest.raises(AMQPConnectionError, match="403"):
+        external(proxy, port, context, vhost)
+
+
+def reload(proxy: TrabbitsProcess, config: Any) -> None:
+    """Change to another configuration."""
+    seen = len(proxy.logs)
+    proxy.write_config(config)
+    proxy.send_signal(signal.SIGHUP)
+    proxy.wait_for_log(event="config_reloaded", after=seen)
 
 
 @pytest.mark.parametrize(

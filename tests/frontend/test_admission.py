@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -43,13 +44,13 @@ class Policy:
 class DataPolicy(Policy):
     """Holds a client back for `seconds` after each read."""
 
-    seconds: float = 0.0
+    seconds: Any = 0.0
     octets = 0
 
-    def received(self, visitor: Visitor, octets: int) -> float:
+    def received(self, visitor: Visitor, octets: int) -> Any:
         assert visitor is self.visitors[-1]
         self.octets += octets
-        return self.seconds
+        return self.seconds() if callable(self.seconds) else self.seconds
 
 
 def around(*policies: IConnectionPolicy, **options: Any) -> Surroundings:
@@ -87,6 +88,22 @@ def raises() -> None:
     raise LookupError("what?")
 
 
+def exits(*_: object) -> None:
+    sys.exit("what?")
+
+
+async def exits_later() -> None:
+    exits()
+
+
+class Untold:
+    """Nobody can say what it is."""
+
+    def __repr__(self) -> str:
+        exits()
+        return ""
+
+
 async def later(wait: Deferred[Any]) -> Any:
     return await wait
 
@@ -104,6 +121,11 @@ class Strange:
 class Wild(Deferred[Any]):
     def cancel(self) -> None:
         raise RuntimeError("not me")
+
+
+class Wilder(Deferred[Any]):
+    def cancel(self) -> None:
+        exits()
 
 
 def refused_with(surroundings: Surroundings) -> tuple[int, str]:
@@ -175,7 +197,9 @@ def test_answers_that_take_their_time(result: Refusal | None) -> None:
     surroundings.assert_over()
 
 
-@pytest.mark.parametrize("forever", [Deferred, lambda: later(Deferred()), lambda: Deferred(lambda _: None), Wild])
+@pytest.mark.parametrize(
+    "forever", [Deferred, lambda: later(Deferred()), lambda: Deferred(lambda _: None), Wild, Wilder]
+)
 def test_an_answer_that_never_comes(forever: Callable[[], Any]) -> None:
     """The client gets 541, the log names the plugin, and others do not wait: neither meanwhile nor afterwards."""
     first, policy = Policy(), Policy()
@@ -223,6 +247,10 @@ def test_one_that_swallows_its_cancellation() -> None:
     [
         (raises, "LookupError"),
         (lambda: fail(LookupError("what?")), "LookupError"),
+        (exits, "SystemExit: what?"),
+        (exits_later, "SystemExit: what?"),
+        (lambda: succeed(None).addCallback(exits), "SystemExit: what?"),
+        (Untold, "TypeError: it answered an Untold, neither None nor a Refusal"),
         (lambda: True, "TypeError"),
         (lambda: succeed("no"), "TypeError"),
         (lambda: Refusal(70000, "x"), "TypeError"),
@@ -248,10 +276,11 @@ def test_one_that_fails(answer: Callable[[], Any], named: str) -> None:
     neighbours.assert_undisturbed()
 
 
-def test_left_that_raises_keeps_others_from_nothing() -> None:
+@pytest.mark.parametrize("fails", [raises, exits])
+def test_left_that_raises_keeps_others_from_nothing(fails: Callable[[], None]) -> None:
     class Bad(Policy):
         def left(self, visitor: Visitor) -> None:
-            raises()
+            fails()
 
     last = Policy()
     surroundings = around(Bad(), last)
@@ -373,7 +402,7 @@ class TestMetering:
         surroundings.clock.advance(1)
         surroundings.assert_over()
 
-    @pytest.mark.parametrize("answer", [-1.0, math.nan, math.inf, "soon", None])
+    @pytest.mark.parametrize("answer", [-1.0, math.nan, math.inf, "soon", None, raises, exits])
     def test_nonsense_ends_the_session(self, answer: Any) -> None:
         policy = DataPolicy()
         surroundings = around(policy)

@@ -253,10 +253,18 @@ def test_with_options_of_a_configuration() -> None:
     assert "wrong" in check_made(plugin, catalogue, PluginContext(), Needy(this=0, that="")).problem
 
 
+class Inmost(PluginOptions):
+    """An object in an object, which may hold the same again."""
+
+    y: bool
+    """As deep as it gets."""
+    more: list[Inmost] = []
+
+
 class Inner(PluginOptions):
     """An object of its own."""
 
-    x: int
+    x: dict[str, Inmost]
 
 
 class Everything(PluginOptions):
@@ -275,14 +283,22 @@ class Everything(PluginOptions):
 
 
 def test_options_in_words() -> None:
+    """Those of objects in them follow, each time; one inside of itself is told of once."""
     plugin = found(INodeSelector, None, Everything)
+    inner = [
+        OptionRow("x", "object of {y, more}", "", "", 1),
+        OptionRow("y", "boolean", "", "As deep as it gets.", 2),
+        OptionRow("more", "list of {y, more}", "[]", "", 2),
+    ]
     assert list(option_rows(schema_of(plugin))) == [
         OptionRow("number", "number", "1.5", "A number, of course."),
         OptionRow("names", "list of string", '["a"]', ""),
         OptionRow("shares", "object of integer", "", ""),
         OptionRow("maybe", "string or null", "null", ""),
         OptionRow("inner", "{x} or null", "null", ""),
+        *inner,
         OptionRow("inners", "list of {x}", "[]", ""),
+        *inner,
         OptionRow("factory", "list of integer", "…", ""),
         OptionRow("free", "any", "null", ""),
     ]
@@ -296,6 +312,7 @@ def test_options_in_words() -> None:
         ({"oneOf": [{"type": "integer"}, {"type": "integer"}]}, "integer"),
         ({"$ref": "#/$defs/Loop"}, "any"),
         ({"type": "array"}, "list of any"),
+        ({"type": ["string", "null"]}, "string or null"),
         (True, "any"),
     ],
 )

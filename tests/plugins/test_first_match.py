@@ -37,13 +37,13 @@ BY_KEY = {"plugin": "key_patterns"}
 class Says:
     """Has one answer, or an exception, and counts how often it is asked."""
 
-    def __init__(self, answer: str | Exception | None) -> None:
+    def __init__(self, answer: str | BaseException | None) -> None:
         self._answer = answer
         self.asked = 0
 
     def route(self, exchange: str, routing_key: str) -> str | None:
         self.asked += 1
-        if isinstance(self._answer, Exception):
+        if isinstance(self._answer, BaseException):
             raise self._answer
         return self._answer
 
@@ -104,14 +104,21 @@ def test_what_reads_no_headers_is_asked_once() -> None:
     assert (reading.asked, plain.asked) == (10, 1)
 
 
-def test_a_part_that_raises_is_named() -> None:
-    parts = [("fine", SaysHeader(None)), ('strategies[1] "odd"', Says(KeyError("what")))]
+@pytest.mark.parametrize("error", [LookupError("what"), SystemExit("what")])
+def test_a_part_that_raises_is_named(error: BaseException) -> None:
+    parts = [("fine", SaysHeader(None)), ('strategies[1] "odd"', Says(error))]
     for _ in range(2):
-        with pytest.raises(PartFailed, match=r'^strategies\[1\] "odd" failed: KeyError: \'what\'$') as caught:
+        told = rf'^strategies\[1\] "odd" failed: {type(error).__name__}: what$'
+        with pytest.raises(PartFailed, match=told) as caught:
             FirstMatchByMessage(parts).route_message("e", "k", {})
-        assert isinstance(caught.value.__cause__, KeyError)
+        assert caught.value.__cause__ is error
         with pytest.raises(PartFailed, match="odd"):
             FirstMatch(parts).route("e", "k")
+
+
+def test_an_operator_who_interrupts_is_no_part_that_raises() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        FirstMatch([("part", Says(KeyboardInterrupt()))]).route("e", "k")
 
 
 def nest(depth: int) -> dict[str, Any]:

@@ -21,10 +21,13 @@ from trabbits.testing.trabbits_process import TrabbitsProcess
 
 
 class Service(BaseHTTPRequestHandler):
-    """Refuses clients that say that they are evil."""
+    """Refuses clients that say that they are evil, and does not answer for those of which it knows nothing."""
 
     def do_POST(self) -> None:
         question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if question["properties"].get("product") == "unknown":
+            self.rfile.read(1)  # until trabbits hangs up
+            return
         evil = question["properties"].get("product") == "evil"
         self.send_response(403 if evil else 204)
         self.end_headers()
@@ -66,7 +69,12 @@ def only(plugin: str, **options: Any) -> Any:
     return pytest.mark.parametrize("proxy", [{"plugin": plugin, "options": options}], indirect=True, ids=[plugin])
 
 
-@only("max_connections", total=2)
+@pytest.mark.parametrize(
+    "proxy",
+    [{"plugin": "max_connections", "options": each} for each in ({"total": 2}, {"virtual_hosts": {"/": 2}})],
+    indirect=True,
+    ids=["total", "virtual host"],
+)
 def test_max_connections(proxy: TrabbitsProcess) -> None:
     first, second = (BlockingConnection(parameters(proxy)) for _ in range(2))
     refused(proxy, r"\(530\) .*connection limit \(2\)")
@@ -108,10 +116,53 @@ def test_data_rate(proxy: TrabbitsProcess) -> None:
         assert channel.queue_declare(queue, passive=True).method.message_count == 10
 
 
+@only("data_rate", virtual_hosts={"/": 300_000}, burst=0.5)
+def test_data_rate_of_a_virtual_host(proxy: TrabbitsProcess) -> None:
+    """What its clients send together counts."""
+    with BlockingConnection(parameters(proxy)) as first, BlockingConnection(parameters(proxy)) as second:
+        queue = unique("slow")
+        channels = [connection.channel() for connection in (first, second)]
+        channels[0].queue_declare(queue, auto_delete=True)
+        for channel in channels:
+            channel.confirm_delivery()
+        begin = time.monotonic()
+        for number in range(6):
+            channels[number % 2].basic_publish("", queue, b"x" * 100_000)
+        assert time.monotonic() - begin > 1
+        channels[0].queue_delete(queue)
+
+
 def test_http_auth(service: str, rabbit_a: RabbitNode) -> None:
-    for proxy in proxy_with(rabbit_a, {"plugin": "http_auth", "options": {"url": service}}):
+    """A service that does not answer lets nobody in."""
+    for proxy in proxy_with(rabbit_a, {"plugin": "http_auth", "options": {"url": service, "timeout": 0.5}}):
         BlockingConnection(parameters(proxy)).close()
         refused(proxy, r"\(403\) .*ACCESS_REFUSED - nobody of this kind", "evil")
+        refused(proxy, r"\(541\) .*the authorization service did not answer properly", "unknown")
+
+
+def test_policies_that_only_tell(service: str, rabbit_a: RabbitNode) -> None:
+    """Everybody comes in and sends as fast as ever; the log says what there is to say."""
+    policies = [
+        {"plugin": "connection_rate", "options": {"rate": 0.001, "burst": 1, "alarm_only": True}},
+        {"plugin": "data_rate", "options": {"per_session": 1000, "alarm_only": True}},
+        {"plugin": "http_auth", "options": {"url": service, "timeout": 0.5, "fail_open": True}},
+    ]
+    for proxy in proxy_with(rabbit_a, *policies):
+        BlockingConnection(parameters(proxy)).close()
+        with BlockingConnection(parameters(proxy, client_properties={"product": "unknown"})) as connection:
+            channel, queue = connection.channel(), unique("fast")
+            channel.queue_declare(queue, exclusive=True)
+            channel.confirm_delivery()
+            begin = time.monotonic()
+            channel.basic_publish("", queue, b"x" * 100_000)
+            assert time.monotonic() - begin < 20, "at 1000 octets a second it would be 100"
+        for beginning in (
+            "connection_rate: more than 0.001 connections a second to vhost '/'; alarm_only, so guest from ",
+            "data_rate: session ",
+            f"http_auth: {service} failed, clients are let in: ",
+        ):
+            told = proxy.wait_for_log(event="library", message=lambda text: text.startswith(beginning))  # noqa: B023
+            assert told["level"] == "warn"
 
 
 def test_several_in_turn(service: str, rabbit_a: RabbitNode) -> None:

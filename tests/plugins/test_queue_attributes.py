@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 from zope.interface.verify import verifyObject
 
+from trabbits.config.model import QueueAttributesConfig
+from trabbits.config.plugin_use import RewriterUse
 from trabbits.interfaces import IQueueAttributeRewriter, QueueAttributes, QueueDeclare
 from trabbits.plugins.catalogue import discover
 from trabbits.plugins.declaring import PluginContext
@@ -65,3 +69,20 @@ def test_it_is_declared() -> None:
 def test_wrong_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         queue_attributes.options.model_validate(options)
+
+
+LEAF = st.none() | st.booleans() | st.integers(-(2**64), 2**64) | st.floats() | st.text(max_size=3)
+VALUE = st.recursive(
+    LEAF, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+)
+
+
+@given(st.dictionaries(st.text(max_size=130), VALUE, max_size=2))
+def test_it_takes_whatever_the_key_of_an_upstream_takes(arguments: dict[str, Any]) -> None:
+    """The key is short for the plugin."""
+    try:
+        QueueAttributesConfig(arguments=arguments)
+    except ValidationError:
+        return
+    use = RewriterUse(plugin="queue_attributes", options={"arguments": arguments})
+    assert use.shown == {"arguments": arguments}

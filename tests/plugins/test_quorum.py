@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from zope.interface.verify import verifyObject
 
 from trabbits.interfaces import IQueueAttributeRewriter, QueueAttributes, QueueDeclare
-from trabbits.log_ids import LogId
+from trabbits.log_ids import PluginLine
 from trabbits.logs import catalogue_message
 from trabbits.plugins.catalogue import discover
 from trabbits.plugins.declaring import PluginContext
@@ -29,7 +29,7 @@ class Lines:
     def __init__(self) -> None:
         self.texts: list[str] = []
 
-    def __call__(self, log_id: LogId, **fields: Any) -> None:
+    def __call__(self, log_id: PluginLine, **fields: Any) -> None:
         self.texts.append(catalogue_message(log_id, fields))
 
 

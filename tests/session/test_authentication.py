@@ -7,6 +7,7 @@ that are there or not, new secrets.  Not covered here: the built-in mechanisms (
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -207,13 +208,26 @@ def raising() -> Any:
     raise ValueError("hunter2")
 
 
+def exiting(peer: object = None) -> Any:
+    sys.exit("hunter2")
+
+
+class Exiting:
+    """A mapping that nobody can look into."""
+
+    def keys(self) -> Any:
+        exiting()
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
         (raising, "ValueError in test_authentication.py, line "),
+        (exiting, "SystemExit in test_authentication.py, line "),
+        (Identity("app", None, Exiting()), "no mapping"),  # type: ignore[arg-type]  # on purpose, and so below
         (None, "it answered a NoneType"),
         (b"hunter2", "it answered a bytes"),
-        (Refusal(403, None), "it answered a Refusal"),  # type: ignore[arg-type]  # on purpose, and so below
+        (Refusal(403, None), "it answered a Refusal"),  # type: ignore[arg-type]
         (Refusal(0, "text"), "it answered a Refusal"),
         (Challenge("text"), "its challenge is not bytes"),  # type: ignore[arg-type]
         (Challenge(bytes(CHALLENGE_MAX + 1)), "at most 4080"),
@@ -245,11 +259,12 @@ def test_one_that_fails_at_the_second_step(fresh: Opening) -> None:
     failed(play, "Odd", "ValueError")
 
 
-def test_one_that_cannot_begin(fresh: Opening) -> None:
-    play = fresh(mechanisms=[Odd(begin=lambda peer: raising())])
+@pytest.mark.parametrize(("begin", "kind"), [(lambda peer: raising(), "ValueError"), (exiting, "SystemExit")])
+def test_one_that_cannot_begin(fresh: Opening, begin: Any, kind: str) -> None:
+    play = fresh(mechanisms=[Odd(begin=begin)])
     greeted(play)
     play.client(start_ok("ODD"))
-    failed(play, "Odd", "ValueError")
+    failed(play, "Odd", kind)
 
 
 def test_one_that_begins_nothing(fresh: Opening) -> None:

@@ -7,6 +7,7 @@ Not covered here: mechanisms (test_authentication.py), policies (tests/frontend/
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -45,6 +46,17 @@ async def later() -> str:
 
 def raises() -> Any:
     raise LookupError("hunter2")
+
+
+def exits() -> Any:
+    sys.exit("hunter2")
+
+
+def exits_in_a_part() -> Any:
+    try:
+        exits()
+    except BaseException as error:
+        raise PartFailed("strategies[0]", error) from error
 
 
 def raises_in_a_part() -> Any:
@@ -88,6 +100,8 @@ ROUTING: list[tuple[Callable[[], Any], str]] = [
     (raises, "it raised LookupError"),
     (raises_in_a_part, "it raised LookupError"),
     (raises_by_itself, "it raised LookupError"),
+    (exits, "it raised SystemExit"),
+    (exits_in_a_part, "it raised SystemExit"),
     (lambda: "nowhere", "it answered with 'nowhere', which is no upstream of the configuration (a, b)"),
     (Deferred, no_name("a Deferred")),
     (lambda: ["a"], no_name("a list")),
@@ -149,6 +163,7 @@ def wants(**attributes: Any) -> Callable[[], Any]:
 #: What a rewriter does, and what the client is told of it.
 REWRITING: list[tuple[Callable[[], Any], str]] = [
     (raises, "it raised LookupError"),
+    (exits, "it raised SystemExit"),
     (lambda: None, "it answered with None, not with QueueAttributes"),
     (Deferred, "it answered with a Deferred, not with QueueAttributes"),
     (later, "it answered with a coroutine, not with QueueAttributes"),
@@ -176,8 +191,8 @@ def test_a_rewriter(opened: Opening, upstreams: str, answer: Callable[[], Any], 
     play.expect_client(connection_close(541, text, Queue.Declare))
     (_, fields), _ = play.logged
     assert {**fields, "text": ""} == {"plugin": "Rewriter", "upstream": "a", "queue": "q", "text": ""}
-    if told == "it raised LookupError":
-        assert fields["text"].startswith("LookupError in test_plugins_that_fail.py, line ")
+    if told.startswith("it raised"):
+        assert fields["text"].startswith(f"{told.removeprefix('it raised ')} in test_plugins_that_fail.py, line ")
         assert fields["text"].endswith(": hunter2")
     else:
         assert fields["text"] == told
@@ -215,6 +230,7 @@ class Renamer(Prefixed):
 
 RENAMING: list[tuple[Callable[[], Any], str]] = [
     (raises, "it raised LookupError"),
+    (exits, "it raised SystemExit"),
     (lambda: None, "it answered with None, not with the name of a queue"),
     (Deferred, "it answered with a Deferred, not with the name of a queue"),
     (lambda: "\ud800", "it answered with a name of a queue that is no UTF-8"),

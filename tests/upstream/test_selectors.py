@@ -5,6 +5,7 @@ Covered with it: each built-in selector over scripted nodes.  Not covered: their
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -147,6 +148,10 @@ def raises(nodes: Sequence[NodeView]) -> Any:
     raise LookupError("no such rack")
 
 
+def exits(nodes: Sequence[NodeView]) -> Any:
+    sys.exit("no such rack")
+
+
 class Breaks(Sequence[NodeView]):
     """A sequence that cannot be read."""
 
@@ -160,6 +165,7 @@ class Breaks(Sequence[NodeView]):
 STRANGER = NodeView("x:5672", {}, 0, healthy=True, suspect=False)
 NONSENSE: list[tuple[str, Callable[[Sequence[NodeView]], Any], str]] = [
     ("raises", raises, "LookupError: no such rack"),
+    ("exits", exits, "SystemExit: no such rack"),
     ("None", lambda nodes: None, "TypeError: order() returned NoneType, which is no sequence of nodes"),
     ("a Deferred", lambda nodes: Deferred(), "TypeError: order() returned Deferred, which is no sequence of nodes"),
     ("an iterator", iter, "TypeError: order() returned tuple_iterator, which is no sequence of nodes"),

@@ -10,9 +10,11 @@ from typing import Any, get_args
 from twisted.logger import ILogObserver, LogLevel
 from zope.interface import implementer
 
-from trabbits.log_ids import Level, LogId
+from trabbits.log_ids import Entry, Level, LogId, PluginLine
 
 LEVELS: tuple[str, ...] = get_args(Level)
+#: Kinds of lines that plugins have: further ones count as those of libraries.
+PLUGIN_LINES_MAX = 100
 
 
 @implementer(ILogObserver)
@@ -21,16 +23,19 @@ class LogCounts:
 
     def __init__(self) -> None:
         self.levels: dict[str, int] = dict.fromkeys(LEVELS, 0)
-        self.entries: dict[LogId, int] = dict.fromkeys(LogId, 0)
+        self.entries: dict[Entry, int] = dict.fromkeys(LogId, 0)
 
     def __call__(self, event: dict[str, Any]) -> None:
         entry = event.get("log_entry")
         level = event.get("log_level", LogLevel.info)
-        if not isinstance(entry, LogId):
+        if isinstance(entry, PluginLine):
+            if entry not in self.entries and len(self.entries) >= len(LogId) + PLUGIN_LINES_MAX:
+                entry = LogId.LIBRARY
+        elif not isinstance(entry, LogId):
             entry = LogId.LIBRARY
             if level is LogLevel.info:
                 level = LogLevel.debug
-        self.entries[entry] += 1
+        self.entries[entry] = self.entries.get(entry, 0) + 1
         name = getattr(level, "name", "info")
         if name in self.levels:
             self.levels[name] += 1

@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 from trabbits import __version__
 from trabbits.admin.metrics_reading import Reading
 from trabbits.durations import Durations
-from trabbits.log_ids import LogId
+from trabbits.log_ids import Entry, LogId
 
 #: What a try to change the configuration may come to, and the line that says so.
 RELOADS = {
@@ -67,7 +67,7 @@ class Metrics(Collector):
             "trabbits_logged_events",
             "Log lines by kind; each kind is documented with its id.",
             "event",
-            {entry.event: count for entry, count in reading.log_entries.items()},
+            _by_event(reading.log_entries),
         )
 
     def _clients(self) -> Iterator[Metric]:
@@ -216,6 +216,14 @@ def _counters(name: str, text: str, label: str, values: Mapping[str, int]) -> Me
     for key, value in values.items():
         family.add_metric([key], value)
     return family
+
+
+def _by_event(entries: Mapping[Entry, int]) -> dict[str, int]:
+    """Counts by name; plugins may have chosen the same one."""
+    counts: dict[str, int] = {}
+    for entry, count in entries.items():
+        counts[entry.event] = counts.get(entry.event, 0) + count
+    return counts
 
 
 def _histogram(name: str, text: str, durations: Durations) -> Metric:

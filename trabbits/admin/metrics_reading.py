@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 
 from trabbits.admin.log_counts import LogCounts
 from trabbits.durations import Durations
-from trabbits.log_ids import LogId
+from trabbits.log_ids import Entry
 from trabbits.upstream.status import CONNECT_BOUNDS, NodeStatus
 from trabbits.wire.methods import METHODS
 
@@ -201,7 +201,7 @@ class Reading:
     #: By ``host:port``.
     nodes: dict[str, NodeNumbers] = field(factory=dict)
     log_levels: Mapping[str, int] = field(factory=dict)
-    log_entries: Mapping[LogId, int] = field(factory=dict)
+    log_entries: Mapping[Entry, int] = field(factory=dict)
     reactor_lag: Durations = field(factory=lambda: Durations(()))
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from trabbits.config import ConfigError, load_config
 from trabbits.config.errors import path_text
+from trabbits.config.making import plugin_context
 from trabbits.config.plugin_use import PluginUse
 from trabbits.failures import fence
 from trabbits.plugins.catalogue import KINDS, Catalogue, Found
@@ -73,9 +74,7 @@ def uses_of(file: str) -> Uses:
         config = load_config(file).config
     except ConfigError as error:
         return Uses(error=str(error))
-    patterns = {upstream.name: tuple(upstream.routing.key_patterns) for upstream in config.upstreams}
-    context = PluginContext(upstreams=tuple(patterns), key_patterns=patterns)
-    return Uses(context, tuple(_walk(config, ())))
+    return Uses(plugin_context(config), tuple(_walk(config, ())))
 
 
 def _walk(value: Any, path: _Path) -> Iterator[_Use]:

@@ -161,9 +161,10 @@ def _blocks(entries: Sequence[Mapping[str, Any]], broken: Sequence[Mapping[str, 
             yield click.style(f"  used by {places}", fg="green") if places else "  not used"
         for row in option_rows(entry["options"]):
             value = f", default {row.default}" if row.default else ", required"
-            yield f"  option {clean(row.key)}: {clean(row.type)}{clean(value)}"
+            indent, word = "  " * (row.depth + 1), "key" if row.depth else "option"
+            yield f"{indent}{word} {clean(row.key)}: {clean(row.type)}{clean(value)}"
             if row.description:
-                yield f"    {clean(row.description)}"
+                yield f"{indent}  {clean(row.description)}"
     for each in broken:
         yield ""
         yield f"{click.style('broken', fg='red')} {click.style(clean(each['name']), bold=True)}"

@@ -34,6 +34,9 @@ def run_proxy(options: Options) -> int:
     try:
         proxy = make_service(options, loaded, reactor)
         start(proxy)
+    except ConfigError as error:  # a plugin's, which had to start for that
+        click.echo(f"trabbits: {error}", err=True)
+        return 2
     except OSError as error:
         click.echo(f"trabbits: {cannot_start(error)}", err=True)
         return 1

@@ -78,8 +78,7 @@ class Options(usage.Options):
         try:
             self.loaded = read_config(self.service_options)
         except ConfigError as error:
-            print(f"trabbits: {error}", file=sys.stderr)
-            raise SystemExit(2) from None
+            raise _end(error) from None
 
     def _api_socket(self) -> str:
         given: str | None = self["api-socket"]
@@ -124,11 +123,21 @@ def _log_stream(twistd: Any) -> TextIO | Any:
     return LogFile.fromFullPath(name or "twistd.log")
 
 
+def _end(error: ConfigError) -> SystemExit:
+    """Tell why the process ends, without a traceback."""
+    print(f"trabbits: {error}", file=sys.stderr)
+    return SystemExit(2)
+
+
 def makeService(options: Options) -> TwistdService:
     """twistd's entry point."""
     from twisted.internet import reactor
 
     service = TwistdService(options)
-    make_service(options.service_options, options.loaded, reactor).setServiceParent(service)
+    try:
+        proxy = make_service(options.service_options, options.loaded, reactor)
+    except ConfigError as error:  # a plugin's, which had to start for that
+        raise _end(error) from None
+    proxy.setServiceParent(service)
     spare_the_collector(reactor)
     return service

@@ -13,14 +13,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from attrs import frozen
+from attrs import field, frozen
 from pydantic import ValidationError
 
 from trabbits.config.conflicts import conflicts
 from trabbits.config.errors import ConfigError, Location, Problem, path_text, problems_of
 from trabbits.config.expansion import expand
 from trabbits.config.jsonnet import evaluate
-from trabbits.config.making import unmakeable
+from trabbits.config.making import Unmakeable, unmakeable
 from trabbits.config.model import Config
 from trabbits.config.origin import Origin
 
@@ -37,6 +37,11 @@ class Loaded:
     config: Config
     warnings: tuple[Problem, ...]
     source: str
+    _origin: Origin = field(factory=Origin, repr=False, eq=False)
+
+    def refused(self, problem: Unmakeable) -> ConfigError:
+        """The error for a plugin that could be made when the configuration was read, but not when it was to start."""
+        return ConfigError(self.source, [_told(problem, self._origin)], self.warnings)
 
 
 def load_config(path: str | Path, environment: Mapping[str, str] = os.environ) -> Loaded:
@@ -82,7 +87,7 @@ def parse_config(
         evaluated = evaluate(text, source, environment, SIZE_LIMIT, imports=imports)
         raw, _ = _decoded(evaluated.json, source)
         origin = Origin(variables=evaluated.variables)
-        return Loaded(validate_config(raw, source, origin=origin, secret_files=secret_files), (), source)
+        return Loaded(validate_config(raw, source, origin=origin, secret_files=secret_files), (), source, origin)
     raw, problems = _decoded(text, source)
     raw, about_schema = _without_schema(raw)
     expanded = expand(raw, environment, SIZE_LIMIT)
@@ -91,7 +96,7 @@ def parse_config(
     config = validate_config(
         expanded.value, source, problems, origin=origin, warnings=expanded.warnings, secret_files=secret_files
     )
-    return Loaded(config, tuple(expanded.warnings), source)
+    return Loaded(config, tuple(expanded.warnings), source, origin)
 
 
 def validate_config(
@@ -118,10 +123,14 @@ def validate_config(
         problems += problems_of(error, Config, origin)
         problems += _conflicts(raw, origin, {problem.path for problem in problems})
     if config is not None and not problems:
-        problems += [Problem(origin.path(each.location), origin.foreign(each.text)) for each in unmakeable(config)]
+        problems += [_told(each, origin) for each in unmakeable(config)]
     if config is None or problems:
         raise ConfigError(source, problems, warnings)
     return config
+
+
+def _told(problem: Unmakeable, origin: Origin) -> Problem:
+    return Problem(origin.path(problem.location), origin.foreign(problem.text))
 
 
 def _upstream_names(raw: Any) -> list[str]:

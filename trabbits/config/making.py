@@ -1,6 +1,6 @@
 """Whether the plugins of a configuration can be made as it says; some mistakes show only then.
 
-Lives here: what plugins are told of the configuration, and the attempt.  Must not know: what plugins are for.
+Lives here: what plugins are told of the configuration, and how they are made.  Must not know: what plugins are for.
 """
 
 from __future__ import annotations
@@ -8,24 +8,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
 from pydantic import ValidationError
 
 from trabbits.config.errors import Location, path_text
-from trabbits.config.model import Config
-from trabbits.config.plugin_use import MechanismUse, PluginUse, RoutingUse
-from trabbits.failures import where_it_failed
+from trabbits.config.model import Config, UpstreamConfig
+from trabbits.config.plugin_use import MechanismUse, PluginUse, RewriterUse, RoutingUse
+from trabbits.failures import fence, where_it_failed
 from trabbits.plugins.declaring import PluginContext
 from trabbits.session.authentication import MechanismSettings
 from trabbits.session.credentials import ANYBODY
 
 
-@frozen
-class Unmakeable:
+class Unmakeable(Exception):
     """At `location`, a plugin cannot be made; `text` is the plugin's own."""
 
-    location: Location
-    text: str
+    def __init__(self, location: Location, text: str) -> None:
+        super().__init__(location, text)
+        self.location = location
+        self.text = text
 
 
 def plugin_context(config: Config, reactor: Any = None) -> PluginContext:
@@ -41,6 +41,7 @@ def plugin_context(config: Config, reactor: Any = None) -> PluginContext:
         key_patterns={upstream.name: tuple(upstream.routing.key_patterns) for upstream in config.upstreams},
         reactor=reactor,
         routing=routing,
+        client_certificates=config.tls is not None and config.tls.client_ca is not None,
     )
     return context
 
@@ -53,15 +54,57 @@ def plugin_uses(config: Config) -> Iterator[tuple[Location, PluginUse]]:
     for index, policy in enumerate(config.policies):
         yield ("policies", index), policy
     for number, upstream in enumerate(config.upstreams):
-        for index, rewriter in enumerate(upstream.rewriters):
-            yield ("upstreams", number, "rewriters", index), rewriter
+        for place, rewriter in rewriter_uses(upstream):
+            yield ("upstreams", number, *place), rewriter
         yield ("upstreams", number, "selector"), upstream.selector
 
 
+def rewriter_uses(upstream: UpstreamConfig) -> Iterator[tuple[Location, RewriterUse]]:
+    """The rewriters of an upstream in their order, each with its place there; a key is short for the first one."""
+    attributes = upstream.queue_attributes
+    if attributes is not None:
+        options = {name: getattr(attributes, name) for name in type(attributes).model_fields}
+        yield ("queue_attributes",), RewriterUse(plugin="queue_attributes", options=options)
+    for index, use in enumerate(upstream.rewriters):
+        yield ("rewriters", index), use
+
+
+def made(use: PluginUse, location: Location, context: PluginContext) -> Any:
+    """What the plugin that is used at `location` is for.  Raises `Unmakeable`, whatever the plugin raises."""
+    try:
+        return use.make(context)
+    except ValidationError as error:  # its text would show values
+        items = error.errors(include_url=False, include_input=False)
+        text = "; ".join(f"{path_text(item['loc'])}: {item['msg']}" for item in items)
+    except ValueError as error:
+        text = str(error)
+    except Exception as error:
+        text = f'the plugin "{use.plugin}" cannot be made: {where_it_failed(error)}'
+    if context.reactor is not None:
+        # Without, it could be made.
+        text = (
+            f'the plugin "{use.plugin}" fails when it is to start, which `trabbits config check` does not try '
+            f"({text}): remove the cause, or take the plugin out of the configuration"
+        )
+    raise Unmakeable((*location, "options"), text)
+
+
 def mechanisms(config: Config, context: PluginContext) -> tuple[MechanismSettings, ...]:
-    """The authentication mechanisms, in the configuration's order.  Raises ValueError if one cannot be made."""
-    uses = config.authentication.mechanisms
-    return tuple(MechanismSettings.of(use.plugin, use.make(context)) for use in uses)
+    """The authentication mechanisms, in the configuration's order.  Raises `Unmakeable`."""
+    uses = enumerate(config.authentication.mechanisms)
+    return tuple(_mechanism(use, ("authentication", "mechanisms", index), context) for index, use in uses)
+
+
+def _mechanism(use: MechanismUse, location: Location, context: PluginContext) -> MechanismSettings:
+    mechanism = made(use, location, context)
+    try:
+        with fence():
+            return MechanismSettings.of(use.plugin, mechanism)
+    except ValueError as error:
+        text = str(error)
+    except Exception as error:  # attributes that raise
+        text = f'the plugin "{use.plugin}" cannot be looked at: {where_it_failed(error)}'
+    raise Unmakeable((*location, "options"), text)
 
 
 def unmakeable(config: Config) -> Iterator[Unmakeable]:
@@ -70,19 +113,12 @@ def unmakeable(config: Config) -> Iterator[Unmakeable]:
     found: list[MechanismSettings] = []
     for location, use in plugin_uses(config):
         try:
-            made = use.make(context)
             if isinstance(use, MechanismUse):
-                found.append(MechanismSettings.of(use.plugin, made))
-        except ValidationError as error:  # its text would show values
-            items = error.errors(include_url=False, include_input=False)
-            text = "; ".join(f"{path_text(item['loc'])}: {item['msg']}" for item in items)
-        except ValueError as error:
-            text = str(error)
-        except Exception as error:
-            text = f'the plugin "{use.plugin}" cannot be made: {where_it_failed(error)}'
-        else:
-            continue
-        yield Unmakeable((*location, "options"), text)
+                found.append(_mechanism(use, location, context))
+            else:
+                made(use, location, context)
+        except Unmakeable as problem:
+            yield problem
     if len(found) == len(config.authentication.mechanisms):
         yield from _authentication_problems(config, found)
 

@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+from trabbits.failures import dismissed, error_text, let_through
 from trabbits.interfaces import IConnectionPolicy, IDataPolicy, Refusal, Visitor
 from trabbits.log_ids import LogId
 from trabbits.session.refusals import is_refusal
@@ -89,14 +90,16 @@ class Admission:
             assert self._visitor is not None
             try:
                 policy.left(self._visitor)
-            except Exception as error:
+            except BaseException as error:
+                let_through(error)
                 self._failed(name, error)
 
     def _go_on(self, visitor: Visitor) -> None:
         for name, policy in self._to_ask:
             try:
                 answer = policy.admit(visitor)
-            except Exception as error:
+            except BaseException as error:
+                let_through(error)
                 self._refuse_for(name, error)
                 return
             if isawaitable(answer):
@@ -148,7 +151,8 @@ class Admission:
     def _cancel(self, name: str, answer: Deferred[Any]) -> None:
         try:
             answer.cancel()
-        except Exception as error:
+        except BaseException as error:
+            let_through(error)
             self._failed(name, error)
 
     def _judge(self, name: str, policy: IConnectionPolicy, visitor: Visitor, answer: object) -> bool:
@@ -157,7 +161,8 @@ class Admission:
             self._hosts.append((name, policy))
             return True
         if not is_refusal(answer):
-            self._refuse_for(name, TypeError(f"it answered {answer!r:.200}, neither None nor a Refusal"))
+            kind = "that cannot be sent" if isinstance(answer, Refusal) else "neither None nor a Refusal"
+            self._refuse_for(name, TypeError(f"it answered {dismissed(answer)}, {kind}"))
             return False
         self._log(
             LogId.POLICY_REFUSED,
@@ -181,7 +186,7 @@ class Admission:
         self.left()
 
     def _failed(self, name: str, error: BaseException) -> None:
-        self._log(LogId.POLICY_FAILED, plugin=name, text=f"{type(error).__name__}: {error}", error=error)
+        self._log(LogId.POLICY_FAILED, plugin=name, text=error_text(error), error=error)
 
 
 class Metering:
@@ -216,9 +221,10 @@ class Metering:
                 seconds = float(policy.received(visitor, octets))
                 if not 0 <= seconds < math.inf:
                     raise ValueError(f"it answered {seconds} seconds")
-            except Exception as error:
+            except BaseException as error:
+                let_through(error)
                 self.stop()
-                self._log(LogId.POLICY_FAILED, plugin=name, text=f"{type(error).__name__}: {error}", error=error)
+                self._log(LogId.POLICY_FAILED, plugin=name, text=error_text(error), error=error)
                 self._broken(amqp.INTERNAL_ERROR, _FAILED.format(name))
                 return
             longest = max(longest, seconds)

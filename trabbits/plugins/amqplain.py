@@ -10,9 +10,8 @@ from zope.interface import implementer
 
 from trabbits.interfaces import Credentials, IAuthExchange, IAuthMechanism, Identity, Peer, Refusal
 from trabbits.plugins.declaring import Plugin
+from trabbits.plugins.field_tables import decoded
 from trabbits.plugins.plain import PlainOptions
-from trabbits.wire.errors import Violation
-from trabbits.wire.table import decode_table
 
 
 @implementer(IAuthMechanism, IAuthExchange)
@@ -31,8 +30,8 @@ class AmqPlain:
 
     def respond(self, response: bytes) -> Identity | Refusal:
         try:
-            table = decode_table(response)
-        except (Violation, ValueError):
+            table = decoded(response)
+        except ValueError:
             return Refusal(502, "SYNTAX_ERROR - AMQPLAIN login refused: the response is not a field table")
         user, password = table.get("LOGIN"), table.get("PASSWORD")
         if not isinstance(user, str) or not isinstance(password, str):

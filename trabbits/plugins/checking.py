@@ -31,12 +31,16 @@ class Checked:
 
 @frozen
 class OptionRow:
-    """One key of a plugin's options; `default` is JSON, empty if the key is required."""
+    """One key of a plugin's options; `default` is JSON, empty if the key is required.
+
+    Keys of the objects that it may hold follow, with a `depth` that is greater by 1.
+    """
 
     key: str
     type: str
     default: str
     description: str
+    depth: int = 0
 
 
 def check(found: Found, catalogue: Catalogue, context: PluginContext) -> Checked:
@@ -88,9 +92,13 @@ def schema_of(found: Found) -> dict[str, Any]:
 
 
 def option_rows(schema: Mapping[str, Any]) -> Iterator[OptionRow]:
-    """The options of a JSON Schema, one by one."""
+    """The options of a JSON Schema, one by one, those inside of options included."""
+    yield from _rows(schema, schema.get("$defs", {}), ())
+
+
+def _rows(schema: Mapping[str, Any], definitions: Mapping[str, Any], around: tuple[Any, ...]) -> Iterator[OptionRow]:
+    """Those of an object inside of the objects `around`; one that is inside of itself is told of once."""
     required = schema.get("required", [])
-    definitions = schema.get("$defs", {})
     for key, value in schema.get("properties", {}).items():
         if key in required:
             default = ""
@@ -99,7 +107,28 @@ def option_rows(schema: Mapping[str, Any]) -> Iterator[OptionRow]:
         else:  # one that a factory makes
             default = "…"
         description = " ".join(str(value.get("description", "")).split())
-        yield OptionRow(key, _type(value, definitions), default, description)
+        yield OptionRow(key, _type(value, definitions), default, description, len(around))
+        if len(around) == _DEPTH_LIMIT:
+            continue
+        for inner in _objects(value, definitions):
+            if not any(inner is each for each in (schema, *around)):
+                yield from _rows(inner, definitions, (*around, schema))
+
+
+def _objects(schema: Any, definitions: Mapping[str, Any], depth: int = 0) -> Iterator[Mapping[str, Any]]:
+    """The kinds of objects with keys of their own in what a schema allows, looked for as `_type` does."""
+    if not isinstance(schema, dict) or depth > _DEPTH_LIMIT:
+        return
+    if reference := schema.get("$ref"):
+        yield from _objects(definitions.get(str(reference).rpartition("/")[2]), definitions, depth + 1)
+    elif several := schema.get("anyOf") or schema.get("oneOf"):
+        for each in several:
+            yield from _objects(each, definitions, depth + 1)
+    elif schema.get("properties"):
+        yield schema
+    else:
+        for inside in ("items", "additionalProperties"):
+            yield from _objects(schema.get(inside), definitions, depth + 1)
 
 
 def _type(schema: Any, definitions: Mapping[str, Any], depth: int = 0) -> str:
@@ -123,4 +152,4 @@ def _type(schema: Any, definitions: Mapping[str, Any], depth: int = 0) -> str:
         return f"object of {_type(schema['additionalProperties'], definitions, depth + 1)}"
     if kind == "object" and schema.get("properties"):
         return f"{{{', '.join(schema['properties'])}}}"
-    return str(kind)
+    return " or ".join(map(str, kind)) if isinstance(kind, list) else str(kind)

@@ -1,6 +1,7 @@
 """What strategies that ask others share: how a part stands in the options, how it is made, and how it is asked.
 
-Lives here: `Part`, `made`, `question`, `header_names`, `PartFailed`.
+Lives here: `Part`, `made`, `question`, `header_names`, `PartFailed`.  Part of the public contract, with
+``trabbits.interfaces``.
 Must not know: which strategies there are; the context makes them.
 """
 
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Final, TypeAlias
 
 from pydantic import Field, ValidationError, field_serializer
 
+from trabbits.failures import error_text, let_through
 from trabbits.interfaces import Decision, IHeaderRoutingStrategy, IMessageRoutingStrategy, IRoutingStrategy
 from trabbits.plugins.declaring import PluginContext, PluginOptions
 
@@ -22,10 +24,14 @@ Question: TypeAlias = Callable[[str, str, Mapping[str, Any]], Decision]
 
 
 class PartFailed(Exception):
-    """One of the strategies raised; the text says which."""
+    """One of the strategies raised; the text says which.
 
-    def __init__(self, part: str, error: Exception) -> None:
-        super().__init__(f"{part} failed: {type(error).__name__}: {error}")
+    Made of anything that was raised, as by ``sys.exit()``; an operator's KeyboardInterrupt is raised again.
+    """
+
+    def __init__(self, part: str, error: BaseException) -> None:
+        let_through(error)
+        super().__init__(f"{part} failed: {error_text(error)}")
 
 
 def question(part: Any) -> Question:

@@ -44,13 +44,15 @@ class PluginContext:
 
     `upstreams` are the names in the configuration's order.  `key_patterns` are those of each upstream.  `reactor` is
     Twisted's, None where a configuration is only checked: nothing may be started then.  `routing` makes another
-    strategy of its name and options, for those that combine others.
+    strategy of its name and options, for those that combine others.  `client_certificates`: whether clients are asked
+    for certificates.
     """
 
     upstreams: tuple[str, ...] = ()
     key_patterns: Mapping[str, tuple[str, ...]] = field(factory=dict)
     reactor: Any = None
     routing: Callable[[str, Mapping[str, Any]], Any] | None = None
+    client_certificates: bool = True
 
 
 class IPluginDeclaration(Interface):

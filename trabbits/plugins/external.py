@@ -13,7 +13,7 @@ from pydantic import Field
 from zope.interface import implementer
 
 from trabbits.interfaces import ClientCertificate, IAuthExchange, IAuthMechanism, Identity, Peer, Refusal
-from trabbits.plugins.declaring import Plugin, PluginOptions
+from trabbits.plugins.declaring import Plugin, PluginContext, PluginOptions
 
 UserFrom = Literal["distinguished_name", "common_name", "san_dns", "san_email", "san_uri", "san_ip"]
 
@@ -84,10 +84,19 @@ def _refusal(why: str) -> Refusal:
     return Refusal(403, f"ACCESS_REFUSED - EXTERNAL login refused: {why}")
 
 
+def _make(options: ExternalOptions, context: PluginContext) -> External:
+    if not context.client_certificates:
+        raise ValueError(
+            'nobody could log in by EXTERNAL, because clients are not asked for certificates: set "tls.client_ca", or '
+            "leave this mechanism out"
+        )
+    return External(options.user_from, options.san_index)
+
+
 external = Plugin(
     "EXTERNAL",
     IAuthMechanism,
     ExternalOptions,
-    lambda options, context: External(options.user_from, options.san_index),
+    _make,
     "the client's certificate says who it is",
 )

@@ -39,7 +39,7 @@ class FirstMatch:
         for name, ask in self._parts:
             try:
                 upstream = ask(exchange, routing_key)
-            except Exception as error:
+            except BaseException as error:
                 raise PartFailed(name, error) from error
             if upstream is not None:
                 return upstream
@@ -62,7 +62,7 @@ class FirstMatchByMessage(FirstMatch):
         for name, ask in self._questions:
             try:
                 upstream = ask(exchange, routing_key, headers)
-            except Exception as error:
+            except BaseException as error:
                 raise PartFailed(name, error) from error
             if upstream is not None:
                 return upstream

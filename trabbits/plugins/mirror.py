@@ -72,7 +72,7 @@ class Mirror:
     def route(self, exchange: str, routing_key: str) -> Decision:
         try:
             decision = self._route(exchange, routing_key)
-        except Exception as error:
+        except BaseException as error:
             raise PartFailed(self._name, error) from error
         return self._wishes.added_to(decision, routing_key)
 
@@ -92,7 +92,7 @@ class MirrorByMessage(Mirror):
     def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Decision:
         try:
             decision = self._route_message(exchange, routing_key, headers)
-        except Exception as error:
+        except BaseException as error:
             raise PartFailed(self._name, error) from error
         return self._wishes.added_to(decision, routing_key)
 

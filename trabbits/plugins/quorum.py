@@ -10,14 +10,12 @@ from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 from pydantic import Field
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from trabbits.interfaces import IQueueAttributeRewriter, QueueAttributes, QueueDeclare
-from trabbits.log_ids import LogId
-from trabbits.logs import EventLog
 from trabbits.plugins.declaring import Plugin, PluginOptions
 from trabbits.plugins.key_patterns import KeyPatterns
+from trabbits.plugins.logging import PluginLine, PluginLog
 
 #: Arguments that RabbitMQ knows for other types and refuses with 406 for quorum queues; which of them it knows
 #: depends on its version (`rabbit_amqqueue:check_declare_arguments`, and `capabilities` of each type's module).
@@ -36,6 +34,7 @@ REFUSED = frozenset(
 #: Queues that are remembered as told of; beyond that they are told of again.
 TOLD_LIMIT = 10_000
 
+_CHANGED = PluginLine("TR320", "warn", "quorum_arguments", "queue {queue} is declared as a quorum queue: {changes}")
 _TYPE = "x-queue-type"
 _OVERFLOW = "x-overflow"
 _UNCHANGED = QueueAttributes()
@@ -53,7 +52,7 @@ class Quorum:
     ) -> None:
         self._names = KeyPatterns([("", tuple(queues))])
         self._dropped = REFUSED.union(dropped)
-        self._log = log if log is not None else EventLog(Logger("trabbits.plugins"))
+        self._log = log if log is not None else PluginLog("quorum")
         self._told: set[str] = set()
 
     def rewrite(self, declare: QueueDeclare) -> QueueAttributes:
@@ -83,7 +82,7 @@ class Quorum:
             for name, value in arguments.items()
             if name != _TYPE
         ]
-        self._log(LogId.QUORUM_ARGUMENTS, queue=queue, changes=changes)
+        self._log(_CHANGED, queue=queue, changes=changes)
 
 
 class QuorumOptions(PluginOptions):

@@ -24,6 +24,7 @@ from twisted.logger import Logger
 
 from trabbits.assembly import build_policies, build_upstreams, session_settings
 from trabbits.config import Config, Loaded, config_hash
+from trabbits.config.making import Unmakeable
 from trabbits.frontend.draining import Drained, Pace
 from trabbits.log_ids import LogId
 from trabbits.logs import EventLog
@@ -57,11 +58,15 @@ def make_service(
 ) -> ProxyService:
     """The whole proxy, not started.  `reactor` is Twisted's; what systemd says in `environment` is removed from it.
 
-    Raises OSError when what systemd passed on cannot be used.
+    Raises OSError when what systemd passed on cannot be used, and `trabbits.config.ConfigError` for a plugin that
+    fails now that there is a reactor.
     """
     from trabbits.frontend.listener import ClientFactory
 
-    proxy = ProxyService(loaded.config, reactor)
+    try:
+        proxy = ProxyService(loaded.config, reactor)
+    except Unmakeable as problem:
+        raise loaded.refused(problem) from None
     factory = ClientFactory(
         lambda: proxy.settings,
         lambda: proxy.upstreams,
@@ -235,9 +240,11 @@ class ProxyService(MultiService):
             policies = build_policies(config, self._reactor, known)
             # The last thing that may fail: it tells `nodes` as well.
             upstreams = build_upstreams(config, self.nodes, self._reactor)
-        except BaseException:
+        except BaseException as error:
             for change in changes:
                 change.discard()
+            if isinstance(error, Unmakeable):
+                raise loaded.refused(error) from None
             raise
         self.config, self.settings, self.upstreams, self.policies = config, settings, upstreams, policies
         for change in changes:

@@ -16,7 +16,7 @@ from typing import Any
 
 from attrs import frozen
 
-from trabbits.failures import where_it_failed
+from trabbits.failures import let_through, where_it_failed
 from trabbits.interfaces import Challenge, Credentials, IAuthMechanism, Identity, Peer, Refusal
 from trabbits.session.refusals import is_refusal
 from trabbits.wire.constants import COMMAND_INVALID, FRAME_MIN_SIZE, FRAME_OVERHEAD
@@ -98,7 +98,8 @@ class Authentication:
         self._chosen = next(each for each in self._mechanisms if each.name == mechanism)
         try:
             self._exchange = self._chosen.mechanism.begin(self.peer)
-        except Exception as error:
+        except BaseException as error:
+            let_through(error)
             raise MechanismFailed(where_it_failed(error)) from None
         return self.respond(response)
 
@@ -106,7 +107,8 @@ class Authentication:
         """The client's next answer.  Raises `MechanismFailed`."""
         try:
             answer: object = self._exchange.respond(response)
-        except Exception as error:
+        except BaseException as error:
+            let_through(error)
             raise MechanismFailed(where_it_failed(error)) from None
         if isinstance(answer, Challenge):
             self._challenges += 1
@@ -129,7 +131,8 @@ class Authentication:
         user: object = answer.user
         try:
             given = [answer.credentials, *dict(answer.upstream_credentials).values()]
-        except (TypeError, ValueError):
+        except BaseException as error:  # of whatever they are made
+            let_through(error)
             raise MechanismFailed("its identity's upstream_credentials are no mapping") from None
         if not isinstance(user, str) or not all(map(_is_usable, given)):
             raise MechanismFailed("its identity has no text for a user, or credentials that no upstream can be told")

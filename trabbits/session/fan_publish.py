@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from trabbits.failures import dismissed
+from trabbits.failures import dismissed, error_text, let_through
 from trabbits.interfaces import Decision, IHeaderRoutingStrategy, IMessageRoutingStrategy, Mirrored
 from trabbits.log_ids import LogId
 from trabbits.session.answers import problem_of
@@ -182,7 +182,8 @@ class Publishing:
             exchange, key = self._addresses.get(raw) or self._address(raw)
             answer = strategy.route_message(exchange, key, headers)
             way = self._by_answer.get(answer) if not isinstance(answer, Mirrored) else self._way(answer)
-        except Exception:  # it fails again where there is a place to say so
+        except BaseException as error:  # it fails again where there is a place to say so
+            let_through(error)
             return None
         if way is None:
             dismissed(answer)  # it may be a coroutine, and this one is dropped: the next is what is told of
@@ -233,9 +234,9 @@ class Publishing:
                 answer = strategy.route(*arguments)
             mirrors = self._relay.session.mirroring is not None
             problem = problem_of(answer, self._configured, mirrors=mirrors)
-        except Exception as error:
-            text = f"{type(error).__name__}: {error}"
-            raise self._routing_failed(exchange, key, text, it_raised(error)) from error
+        except BaseException as error:
+            let_through(error)
+            raise self._routing_failed(exchange, key, error_text(error), it_raised(error)) from error
         if problem:
             raise self._routing_failed(exchange, key, problem, problem)
         return answer

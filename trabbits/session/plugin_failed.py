@@ -36,6 +36,6 @@ class PluginFailed(Exception):
         return amqp.INTERNAL_ERROR, text, *divmod(self.index, 1 << 16)
 
 
-def it_raised(error: Exception) -> str:
+def it_raised(error: BaseException) -> str:
     """What a client hears of an exception."""
     return f"it raised {kind_of_failure(error)}"

@@ -14,7 +14,7 @@ from typing import Any
 from attrs import evolve
 from zope.interface import implementer
 
-from trabbits.failures import dismissed, where_it_failed
+from trabbits.failures import dismissed, let_through, message_of, where_it_failed
 from trabbits.interfaces import IQueueAttributeRewriter, IQueueRenamer, QueueAttributes, QueueDeclare
 from trabbits.log_ids import LogId
 from trabbits.session.plugin_failed import PluginFailed, it_raised
@@ -55,7 +55,8 @@ class RewriterChain:
         for plugin, rewriter in self._rewriters:
             try:
                 wanted = _attributes(rewriter.rewrite(declare))
-            except Exception as error:
+            except BaseException as error:
+                let_through(error)
                 raise self._failure(plugin, declare.queue, error, amqp.QUEUE_DECLARE) from error
             durable = durable if wanted.durable is None else wanted.durable
             auto_delete = auto_delete if wanted.auto_delete is None else wanted.auto_delete
@@ -70,10 +71,10 @@ class RewriterChain:
             )
         return QueueAttributes(durable=durable, auto_delete=auto_delete, exclusive=exclusive, arguments=arguments)
 
-    def _failure(self, plugin: str, queue: str, error: Exception, index: int = 0) -> PluginFailed:
+    def _failure(self, plugin: str, queue: str, error: BaseException, index: int = 0) -> PluginFailed:
         nonsense = isinstance(error, _Nonsense)
         told = f"rewriter '{plugin}' of upstream '{self._upstream}' failed: {error if nonsense else it_raised(error)}"
-        text = str(error) if nonsense else f"{where_it_failed(error)}: {error}"
+        text = str(error) if nonsense else f"{where_it_failed(error)}: {message_of(error)}"
         fields = {"plugin": plugin, "upstream": self._upstream, "queue": queue, "text": text}
         return PluginFailed(LogId.REWRITER_FAILED, told, fields, index)
 
@@ -99,7 +100,8 @@ class RenamerChain(RewriterChain):
     def _name(self, plugin: str, answer: Callable[[str], str], queue: str) -> str:
         try:
             return _queue_name(answer(queue))
-        except Exception as error:
+        except BaseException as error:
+            let_through(error)
             raise self._failure(plugin, queue, error) from error
 
 
@@ -119,7 +121,8 @@ def _attributes(answer: object) -> QueueAttributes:
             raise _Nonsense(f"the name of one of its arguments is {dismissed(name)}, not a text")
         try:
             encode_table({name: value} if value is not None else {name: 0})
-        except Exception as error:  # of whatever the value is made
+        except BaseException as error:  # of whatever the value is made
+            let_through(error)
             raise _Nonsense(f"its argument {name!r:.60} cannot be sent ({type(error).__name__})") from error
     return answer
 

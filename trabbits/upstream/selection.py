@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 from typing import Any
 
+from trabbits.failures import error_text, let_through
 from trabbits.interfaces import INodeSelector, NodeView
 from trabbits.log_ids import LogId
 from trabbits.plugins.least_connections import LeastConnections
@@ -55,8 +56,9 @@ class Preference:
         views = [_view(status) for status in group]
         try:
             addresses = _addresses(self._selector.order(tuple(views)), views)
-        except Exception as error:
-            text = _cut(f"{type(error).__name__}: {error}", REASON_LIMIT)
+        except BaseException as error:
+            let_through(error)
+            text = _cut(error_text(error), REASON_LIMIT)
             self._log(LogId.SELECTOR_FAILED, upstream=self._upstream, plugin=self._plugin, text=text)
             addresses = _addresses(self._substitute.order(views), views)
         by_address = {view.address: status for view, status in zip(views, group, strict=True)}
