@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator
-from pydantic_core import PydanticCustomError
 from zope.interface import implementer
 
 from trabbits.interfaces import IQueueAttributeRewriter, QueueAttributes, QueueDeclare
 from trabbits.plugins.declaring import Plugin, PluginOptions
-from trabbits.wire.table import check_table, encode_table
+from trabbits.plugins.option_types import FieldTable
 
 
 @implementer(IQueueAttributeRewriter)
@@ -39,17 +37,6 @@ class FixedQueueAttributes:
         return self._attributes
 
 
-def _field_table(arguments: dict[str, Any]) -> dict[str, Any]:
-    try:
-        if not all(1 <= len(name.encode()) <= 128 for name in arguments):
-            raise ValueError("a name of an argument that AMQP has no room for")
-        check_table(encode_table({name: value for name, value in arguments.items() if value is not None}))
-    except Exception as error:  # what encoding objects to depends on the value
-        what = "arguments that AMQP can carry: texts, numbers of at most 64 bits, true, false, lists and objects"
-        raise PydanticCustomError("expected", "expected {what}", {"what": what}) from error
-    return arguments
-
-
 class QueueAttributesOptions(PluginOptions):
     """What an upstream is asked for in place of what the client declared; an absent or null key changes nothing."""
 
@@ -59,7 +46,7 @@ class QueueAttributesOptions(PluginOptions):
     """Whether queues go when their last consumer leaves; null: as the client says."""
     exclusive: bool | None = None
     """Whether queues belong to one connection; null: as the client says."""
-    arguments: Annotated[dict[str, Any], AfterValidator(_field_table)] = {}
+    arguments: FieldTable = {}
     """Laid over the client's arguments: a value replaces the client's or is added, null removes the client's."""
 
 
