@@ -153,7 +153,8 @@ class IQueueAttributeRewriter(Interface):
         server names.  Several rewriters of one upstream are asked in turn, each with what those before it made of the
         declare.  The queue's name cannot be changed here: that is what `IQueueRenamer` is for.  `declare.queue` is the
         client's name, whatever the upstream calls the queue.  An exception, or an answer that no upstream can be asked
-        for, closes the client's connection with 541 and the plugin's name; so it is with `IQueueRenamer`.
+        for, closes the client's connection with 541 and the plugin's name; so it is with `IQueueRenamer`.  A declare
+        that outgrows the upstream's frames closes the client's channel with 406, and no upstream gets it.
 
         Never asked for a message: there is time to think, but all other sessions wait meanwhile.
         """

@@ -13,7 +13,17 @@ import pytest
 from zope.interface import implementer
 
 from tests.session.conftest import Opening
-from tests.session.frames import Channel, Exchange, Queue, channel_close, connection_close, decoded, on, publish
+from tests.session.frames import (
+    Channel,
+    Connection,
+    Exchange,
+    Queue,
+    channel_close,
+    connection_close,
+    decoded,
+    on,
+    publish,
+)
 from tests.session.playbook import Playbook
 from tests.session.test_topology import Answering, Prefixing
 from trabbits.interfaces import (
@@ -23,6 +33,8 @@ from trabbits.interfaces import (
     ExchangeDeclare,
     IQueueRenamer,
     ITopologyRewriter,
+    QueueAttributes,
+    QueueDeclare,
 )
 from trabbits.log_ids import LogId
 
@@ -76,6 +88,18 @@ class MovingAndRenaming(Moving):
 
 def fields_of(frame: bytes) -> dict[str, Any]:
     return dict(decoded(frame))
+
+
+class Growing(Answering):
+    """More arguments for everything, queues included."""
+
+    def __init__(self, more: dict[str, Any]) -> None:
+        super().__init__(ExchangeAttributes(arguments=more), BindingAttributes(arguments=more))
+        self._more = QueueAttributes(arguments=more)
+
+    def rewrite(self, declare: QueueDeclare) -> QueueAttributes:
+        """See `IQueueAttributeRewriter`."""
+        return self._more
 
 
 SESSIONS = pytest.mark.parametrize("upstreams", ["b", "ab"], ids=["plain", "fan"])
@@ -230,10 +254,11 @@ def test_other_channels_go_on(opened: Opening, upstreams: str) -> None:
 def test_a_method_that_outgrows_the_links_frames_closes_the_channel(fresh: Opening, upstreams: str) -> None:
     """The client has larger ones than the upstream."""
     more = {"alternate-exchange": "x" * 300}
-    rewriter = Answering(ExchangeAttributes(arguments=more), BindingAttributes(arguments=more))
+    rewriter = Growing(more)
     play = fresh(*upstreams, rewriters={"b": rewriter}, frame_min=256)
     play.open(frame_max=1024, link_frame_max={"b": 320})
-    for method in (Exchange.Declare(exchange="x"), Queue.Unbind(queue="q", exchange="x", routing_key="k")):
+    unbind = Queue.Unbind(queue="q", exchange="x", routing_key="k")
+    for method in (Exchange.Declare(exchange="x"), unbind, Queue.Declare(queue="q")):
         play.open_channel(1)
         play.skip()
         play.client(on(1, method))
@@ -257,6 +282,30 @@ def test_a_name_and_a_key_that_fit_alone_do_not_fit_together(fresh: Opening, ups
     play.skip()
     play.client(bind)
     play.expect_links(GOODBYE)
+    play.skip()
+
+
+@SESSIONS
+def test_a_queue_whose_attributes_and_name_do_not_fit_together(fresh: Opening, upstreams: str) -> None:
+    """Nor does it become one of those that are to be deleted at the end."""
+
+    class Growing(MovingAndRenaming):
+        def rewrite(self, declare: QueueDeclare) -> QueueAttributes:
+            return QueueAttributes(auto_delete=False, arguments={"more": "x" * 200})
+
+    play = fresh(*upstreams, rewriters={"b": Growing()}, frame_min=256, emulate="b")
+    declare = on(1, Queue.Declare(queue="q", auto_delete=True, nowait=True))
+    play.open(frame_max=1024, link_frame_max={"b": len(declare) + 214})
+    play.open_channel(1)
+    play.skip()
+    play.client(declare)
+    play.expect_links(GOODBYE)
+    play.all_links(on(1, Channel.CloseOk()))
+    (close,) = play.taken("client")
+    assert fields_of(close)["reply_code"] == 406
+    assert fields_of(close)["reply_text"].endswith("octets is too large for it")
+    play.client(on(1, Channel.CloseOk()), on(0, Connection.Close(200, "bye", 0, 0)))
+    assert not any(action.startswith("DrainLink") for action in play.taken_actions())
     play.skip()
 
 

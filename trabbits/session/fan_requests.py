@@ -121,12 +121,16 @@ class FanRequests:
             return STALL
         state.last_queue = fields.queue
         upstreams = self._relay.session.settings.upstreams
-        frames = {
-            link: as_it_is(state.number, fields)
-            if link in existing
-            else for_upstream(state.number, original, fields, frame, upstreams[link.index].rewriter)
-            for link in self._relay.links
-        }
+        try:
+            frames = {
+                link: as_it_is(state.number, fields)
+                if link in existing
+                else for_upstream(state.number, original, fields, frame, upstreams[link.index].rewriter, link)
+                for link in self._relay.links
+            }
+        except UnusableMethod as error:
+            self._relay.closings.error(state, amqp.PRECONDITION_FAILED, error.text, amqp.QUEUE_DECLARE)
+            return None
         if self._relay.session.auto_deletes is not None:
             self._relay.session.auto_deletes.declares(state.number, fields, frames)
         self._all(state, amqp.QUEUE_DECLARE, frames)

@@ -171,7 +171,7 @@ class PlainRelay:
         if existing:
             frame = as_it_is(channel, original)
         else:
-            frame = for_upstream(channel, original, wish, frame, self._rewriter)
+            frame = for_upstream(channel, original, wish, frame, self._rewriter, self._link)
         if self._auto_deletes is not None:
             self._auto_deletes.declares(channel, wish, {self._link: frame})
         self._link.send(frame)

@@ -35,7 +35,7 @@ class _Refused:
 
 
 class RewritingPlainRelay(PlainRelay):
-    """The relay of a session with one link, which has `Link.topology`."""
+    """The relay of a session with one link whose upstream has rewriters."""
 
     def __init__(self, session: Session, link: Link) -> None:
         super().__init__(session, link)
@@ -60,6 +60,14 @@ class RewritingPlainRelay(PlainRelay):
         if self._topology is None or index not in TOPOLOGY_METHODS or known.state is not ChannelState.OPEN:
             return frame
         return self._topology.frame_for_link(frame, known.last_queue)
+
+    def _declare(self, known: PlainChannel, channel: int, frame: bytes) -> Destination:
+        try:
+            return super()._declare(known, channel, frame)
+        except UnusableMethod as error:
+            if known.state is not ChannelState.OPEN:
+                return DISCARD
+            return self._refuse(amqp.QUEUE_DECLARE, channel, error.text)
 
     def link_method(self, link: Link, index: int, channel: int, frame: bytes) -> Destination | None:
         refused = self._refused.get(channel)

@@ -392,7 +392,7 @@ class Session(Visible):
         self.phase = Phase.RUNNING
         self.links.sort(key=lambda link: link.index)
         if len(self.settings.upstreams) == 1:
-            self.relay = _plain_relay(self.links[0])(self, self.links[0])
+            self.relay = self._plain_relay(self.links[0])
         else:
             self.client_scanner.patching = True
             if self.settings.mirrors:
@@ -409,6 +409,12 @@ class Session(Visible):
         )
         self._tell_blocked(blocked.notice(self.links))
         self.scan_on()
+
+    def _plain_relay(self, link: Link) -> PlainRelay:
+        if link.names is not None:
+            return RenamingPlainRelay(self, link)
+        rewrites = self.settings.upstreams[link.index].rewriter is not None
+        return RewritingPlainRelay(self, link) if rewrites else PlainRelay(self, link)
 
     def _link_method(self, link: Link, index: int, channel: int, frame: bytes) -> Destination | None:
         if self.mirroring is not None and channel == link.mirror_channel and channel:
@@ -464,10 +470,3 @@ class Session(Visible):
             return
         self.send(amqp.HEARTBEAT_FRAME)
         self.actions.append(SetTimer(timers.HEARTBEAT, interval / 2))
-
-
-def _plain_relay(link: Link) -> type[PlainRelay]:
-    """What a session with this one link needs."""
-    if link.names is not None:
-        return RenamingPlainRelay
-    return PlainRelay if link.topology is None else RewritingPlainRelay
