@@ -17,7 +17,7 @@ attempt.  What `IConnectionPolicy.left` raises is logged only.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from attrs import Factory, field, frozen
 from zope.interface import Attribute, Interface, Invalid, invariant
@@ -153,7 +153,8 @@ class IQueueAttributeRewriter(Interface):
         server names.  Several rewriters of one upstream are asked in turn, each with what those before it made of the
         declare.  The queue's name cannot be changed here: that is what `IQueueRenamer` is for.  `declare.queue` is the
         client's name, whatever the upstream calls the queue.  An exception, or an answer that no upstream can be asked
-        for, closes the client's connection with 541 and the plugin's name; so it is with `IQueueRenamer`.
+        for, closes the client's connection with 541 and the plugin's name; so it is with `IQueueRenamer`.  A declare
+        that outgrows the upstream's frames closes the client's channel with 406, and no upstream gets it.
 
         Never asked for a message: there is time to think, but all other sessions wait meanwhile.
         """
@@ -178,6 +179,95 @@ class IQueueRenamer(IQueueAttributeRewriter):
 
     def original(queue: str) -> str:
         """Return the client's name of the upstream's `queue`: the inverse; `queue` itself if none becomes this one."""
+
+
+@frozen
+class ExchangeDeclare:
+    """A client's ``exchange.declare`` (AMQP 0-9-1 section 1.6.2.1), as an upstream would get it without rewriting.
+
+    `arguments` holds decoded AMQP field values and must not be changed.
+    """
+
+    exchange: str
+    type: str = "direct"
+    passive: bool = False
+    durable: bool = False
+    auto_delete: bool = False
+    internal: bool = False
+    arguments: Mapping[str, Any] = Factory(dict)
+
+
+@frozen
+class ExchangeAttributes:
+    """What a rewriter wants to differ from the client's declare; None leaves the client's value alone.
+
+    `type` has 1 to 255 octets of UTF-8.  `arguments` is laid over the client's arguments: a None value removes the
+    client's argument of that name.
+    """
+
+    type: str | None = None
+    durable: bool | None = None
+    auto_delete: bool | None = None
+    internal: bool | None = None
+    arguments: Mapping[str, Any] = Factory(dict)
+
+
+@frozen
+class Binding:
+    """What a client binds, or unbinds: ``queue.bind``, ``queue.unbind`` (AMQP 0-9-1 sections 1.7.2.3 and 1.7.2.5),
+    ``exchange.bind`` or ``exchange.unbind`` (https://www.rabbitmq.com/docs/e2e), as an upstream would get it.
+
+    Messages go from the exchange `source` to `destination`, which is a queue or an exchange.  `arguments` holds
+    decoded AMQP field values and must not be changed.
+    """
+
+    source: str
+    destination: str
+    destination_type: Literal["queue", "exchange"] = "queue"
+    routing_key: str = ""
+    arguments: Mapping[str, Any] = Factory(dict)
+
+
+@frozen
+class BindingAttributes:
+    """What a rewriter wants to differ from the client's binding; None leaves the client's routing key alone.
+
+    `arguments` is laid over the client's arguments: a None value removes the client's argument of that name.
+    """
+
+    routing_key: str | None = None
+    arguments: Mapping[str, Any] = Factory(dict)
+
+
+class ITopologyRewriter(IQueueAttributeRewriter):
+    """One that also changes what its upstream is asked for when a client declares exchanges, or binds.
+
+    Both methods are called once for each such method of a client and upstream, and of several rewriters each gets what
+    those before it made.  One that leaves queues as they are answers `rewrite` with ``QueueAttributes()``.
+
+    Names cannot be changed here.  Those of queues are the client's, whatever the upstream calls them: one object may
+    provide `IQueueRenamer` as well.  An answer that no upstream can be asked for closes the client's connection as with
+    `rewrite`.  Where the result of a sound answer does not fit (a routing key of more than 255 octets, a method larger
+    than the frames of the upstream), the client's channel is closed with 406, and no upstream gets anything.
+    """
+
+    def rewrite_exchange(declare: ExchangeDeclare) -> ExchangeAttributes:
+        """Return what this upstream shall get differently from `declare`.  Not called for passive declares.
+
+        Clients declare an exchange again and again, and a broker compares: the same declare must give the same answer.
+        """
+
+    def rewrite_binding(binding: Binding) -> BindingAttributes:
+        """Return what this upstream shall get differently from `binding`.
+
+        Called when a client binds and when it unbinds, and is not told which: to unbind is to name what the bind made,
+        so the same binding must give the same answer for as long as it lives.
+
+        Where the client leaves the queue's name empty, which means the queue declared last on its channel,
+        `destination` is that queue's name, and `routing_key` as well if the client left both empty, because RabbitMQ
+        takes it for the key then.  A queue that the server names goes by the name that the client was told
+        (``trabbits.gen-``).  Not called where no queue was declared on the channel: the upstream refuses that.
+        """
 
 
 @frozen

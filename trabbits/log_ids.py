@@ -111,7 +111,7 @@ class LogId(Enum):
     POLICY_FAILED = ("TR305", "error", "policy {plugin} failed: {text}")
     PLUGIN_BROKEN = ("TR306", "warn", "plugin {plugin} ({origin}) cannot be used: {text}")
 
-    REWRITER_FAILED = ("TR309", "error", "{upstream}: rewriter {plugin} failed for queue {queue}: {text}")
+    REWRITER_FAILED = ("TR309", "error", "{upstream}: rewriter {plugin} failed for {subject}: {text}")
     MECHANISM_FAILED = ("TR310", "error", "authentication mechanism {plugin} failed: {text}")
 
     COPY_DROPPED = ("TR307", "warn", "messages are not copied to {upstream}: {text}")

@@ -18,6 +18,7 @@ from trabbits.interfaces import (
     IQueueAttributeRewriter,
     IQueueRenamer,
     IRoutingStrategy,
+    ITopologyRewriter,
 )
 from trabbits.plugins.catalogue import Catalogue, Found, discover
 from trabbits.plugins.declaring import Plugin, PluginContext, PluginOptions
@@ -67,6 +68,7 @@ PROMISES = {
     "headers": IHeaderRoutingStrategy,
     "rewriter": IQueueAttributeRewriter,
     "renamer": IQueueRenamer,
+    "topology": ITopologyRewriter,
     "selector": INodeSelector,
     "policy": IConnectionPolicy,
     "mechanism": IAuthMechanism,
@@ -104,6 +106,12 @@ def catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
             ["upstreams", 1, "rewriters", 0],
             "renamer",
             "Hollow has no rewrite(declare); Hollow has no renamed(queue); Hollow has no original(queue)",
+        ),
+        (
+            ["upstreams", 1, "rewriters", 0],
+            "topology",
+            "Hollow has no rewrite(declare); Hollow has no rewrite_exchange(declare); "
+            "Hollow has no rewrite_binding(binding)",
         ),
         (
             ["upstreams", 1, "rewriters", 0],

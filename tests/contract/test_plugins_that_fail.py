@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from attrs import frozen
-from pamqp import commands
+from pamqp import base, commands
 
 from tests.contract.target import HOST, fan_config
 from tests.faults.bystander import Bystander
@@ -30,8 +30,9 @@ import sys
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from trabbits.interfaces import BindingAttributes, ExchangeAttributes, QueueAttributes
 from trabbits.interfaces import IAuthExchange, IAuthMechanism, IConnectionPolicy, IDataPolicy, INodeSelector
-from trabbits.interfaces import IMessageRoutingStrategy, IQueueAttributeRewriter, IRoutingStrategy, QueueAttributes
+from trabbits.interfaces import IMessageRoutingStrategy, IQueueAttributeRewriter, IRoutingStrategy, ITopologyRewriter
 from trabbits.plugins.declaring import Plugin, PluginOptions
 
 
@@ -55,8 +56,16 @@ class ByHeaders(ByKey):
         return decided(headers["way"]) if "way" in headers else self.route(exchange, routing_key)
 
 
-@implementer(IQueueAttributeRewriter)
+@implementer(ITopologyRewriter)
 class Unlucky:
+    def rewrite_exchange(self, declare):
+        return 7 if declare.exchange.startswith("nothing") else ExchangeAttributes()
+
+    def rewrite_binding(self, binding):
+        if binding.source == "amq.headers":
+            raise LookupError("no such tenant")
+        return BindingAttributes()
+
     def rewrite(self, declare):
         if declare.queue.startswith("exit"):
             sys.exit("no such tenant")
@@ -219,6 +228,39 @@ def test_a_rewriter_that_fails_disturbs_nobody(site: Site, queue: str, told: str
     entry = site.proxy.wait_for_log(event="rewriter_failed", after=seen)
     fields = {"plugin": "unlucky", "upstream": "b", "queue": queue, "text": logged}
     assert {name: entry[name] for name in fields} == fields
+    site.blames_nobody_else(seen)
+
+
+@pytest.mark.parametrize(
+    ("method", "told", "subject"),
+    [
+        (
+            commands.Exchange.Declare(exchange="nothing"),
+            "it answered with an int, not with ExchangeAttributes",
+            "exchange nothing",
+        ),
+        (
+            commands.Queue.Unbind(queue="q", exchange="amq.headers", routing_key="k"),
+            "it raised LookupError",
+            "the binding of queue q to exchange amq.headers",
+        ),
+        (
+            commands.Exchange.Bind(destination="amq.topic", source="amq.headers"),
+            "it raised LookupError",
+            "the binding of exchange amq.topic to exchange amq.headers",
+        ),
+    ],
+    ids=["declare", "unbind", "bind"],
+)
+def test_a_rewriter_of_exchanges_and_bindings_that_fails_disturbs_nobody(
+    site: Site, method: base.Frame, told: str, subject: str
+) -> None:
+    seen = len(site.proxy.logs)
+    with closing(site.client()) as client:
+        client.send(method, channel=1)
+        site.is_told(client, f"rewriter 'unlucky' of upstream 'b' failed: {told}", divmod(method.index, 1 << 16))
+    entry = site.proxy.wait_for_log(event="rewriter_failed", after=seen)
+    assert (entry["plugin"], entry["upstream"], entry["subject"]) == ("unlucky", "b", subject)
     site.blames_nobody_else(seen)
 
 

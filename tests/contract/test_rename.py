@@ -1,6 +1,7 @@
 """`rename`: the brokers hold queues under other names, and clients see their own everywhere.
 
-In the fan, upstream a has the client's names and b has others.
+In the fan, upstream a has the client's names and b has others.  Behind what renames stands a rewriter of bindings, for
+which queues have the client's names.
 """
 
 from __future__ import annotations
@@ -21,16 +22,47 @@ from trabbits.testing.trabbits_process import TrabbitsProcess
 
 PREFIX = "new."
 RENAME = {"plugin": "rename", "options": {"prefix": PREFIX}}
+#: Exchanges whose name begins with "keyed-" are topic exchanges, and their keys name the queue.
+PLUGIN = """
+from zope.interface import implementer
+
+from trabbits.interfaces import BindingAttributes, ExchangeAttributes, ITopologyRewriter, QueueAttributes
+from trabbits.interfaces import IQueueAttributeRewriter
+from trabbits.plugins.declaring import Plugin, PluginOptions
+
+
+@implementer(ITopologyRewriter)
+class Keyed:
+    def rewrite(self, declare):
+        return QueueAttributes()
+
+    def rewrite_exchange(self, declare):
+        return ExchangeAttributes(type="topic" if declare.exchange.startswith("keyed-") else None)
+
+    def rewrite_binding(self, binding):
+        keyed = binding.source.startswith("keyed-")
+        return BindingAttributes(routing_key=f"{binding.routing_key}.{binding.destination}" if keyed else None)
+
+
+keyed = Plugin("keyed", IQueueAttributeRewriter, PluginOptions, lambda *_: Keyed())
+"""
 
 
 @pytest.fixture(scope="module", params=["plain", "fan"])
 def renaming_proxy(
-    request: pytest.FixtureRequest, rabbit_a: RabbitNode, rabbit_b: RabbitNode
+    request: pytest.FixtureRequest,
+    rabbit_a: RabbitNode,
+    rabbit_b: RabbitNode,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[str, TrabbitsProcess]]:
     """A proxy whose last upstream has other names for queues."""
+    folder = tmp_path_factory.mktemp("site")
+    plugins = folder / "trabbits" / "plugins"
+    plugins.mkdir(parents=True)
+    (plugins / "keyed_plugin.py").write_text(PLUGIN)
     config = plain_config(rabbit_a) if request.param == "plain" else fan_config(rabbit_a, rabbit_b)
-    config["upstreams"][-1]["rewriters"] = [RENAME]
-    for proxy in running(TrabbitsProcess(config)):
+    config["upstreams"][-1]["rewriters"] = [RENAME, {"plugin": "keyed"}]
+    for proxy in running(TrabbitsProcess(config, env={"PYTHONPATH": str(folder)})):
         yield request.param, proxy
 
 
@@ -231,6 +263,46 @@ def test_a_name_that_does_not_fit_closes_the_channel_only(renaming: Target) -> N
         channel.queue_declare("n" * 254)
     assert caught.value.reply_code == 406
     assert "renames queues" in caught.value.reply_text
+    again = connection.channel(channel.channel_number)
+    queue = unique("q")
+    again.queue_declare(queue)
+    again.queue_delete(queue)
+
+
+@each_upstream
+def test_bindings_are_rewritten_by_the_clients_names(renaming: Target, upstream: str) -> None:
+    """A bind without names and an unbind with all of them are the same binding, at each upstream."""
+    exchange, queue = unique("keyed"), unique("q")
+    client = renaming.raw()
+    client.open_channel(1)
+    client.call(commands.Exchange.Declare(exchange=exchange, auto_delete=True), commands.Exchange.DeclareOk)
+    client.call(commands.Queue.Declare(queue=queue), commands.Queue.DeclareOk)
+    client.call(commands.Queue.Bind(queue="", exchange=exchange, routing_key=""), commands.Queue.BindOk)
+    client.call(commands.Queue.Bind(queue="", exchange=exchange, routing_key="k"), commands.Queue.BindOk)
+    rewritten = there(renaming, upstream, queue) != queue
+    keys = [f"{queue}.{queue}", f"k.{queue}"] if rewritten else [queue, "k"]
+    witness = renaming.at(upstream)
+    with witness.channel() as behind:
+        behind.exchange_declare(exchange, "topic" if rewritten else "direct", auto_delete=True)
+        behind.confirm_delivery()
+        for key in keys:
+            behind.basic_publish(exchange, key, key.encode(), mandatory=True)
+        assert witness.take(there(renaming, upstream, queue)) == [key.encode() for key in keys]
+        client.call(commands.Queue.Unbind(queue=queue, exchange=exchange, routing_key=queue), commands.Queue.UnbindOk)
+        behind.basic_publish(exchange, keys[1], b"bound", mandatory=True)
+        with pytest.raises(pika.exceptions.UnroutableError):
+            behind.basic_publish(exchange, keys[0], b"unbound", mandatory=True)
+    client.call(commands.Queue.Delete(queue=queue), commands.Queue.DeleteOk)
+
+
+def test_a_key_that_does_not_fit_closes_the_channel_only(renaming: Target) -> None:
+    exchange = unique("keyed")
+    connection = renaming.connect()
+    channel = connection.channel()
+    with pytest.raises(ChannelClosedByBroker) as caught:
+        channel.queue_bind("n" * 100, exchange, "k" * 160)
+    assert caught.value.reply_code == 406
+    assert "rewrites exchanges and bindings" in caught.value.reply_text
     again = connection.channel(channel.channel_number)
     queue = unique("q")
     again.queue_declare(queue)

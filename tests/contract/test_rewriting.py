@@ -1,9 +1,13 @@
-"""`queue_attributes`: each upstream declares queues as its configuration says, server-named ones excepted."""
+"""`queue_attributes` and `exchange_attributes`: each upstream declares queues and exchanges as its configuration says.
+
+Queues that the server names are excepted.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pika
 import pytest
 
 from tests.contract.conftest import running
@@ -16,6 +20,21 @@ REWRITING = {
     "a": {"durable": True, "arguments": {"x-max-length": 5, "x-expires": None}},
     "b": {"auto_delete": True, "exclusive": False, "arguments": {"x-queue-type": "classic"}},
 }
+#: Of nodes without the plugin for it.
+NOT_DELAYED = {"declared_type": "x-delayed-message", "type": "topic", "arguments": {"x-delayed-type": None}}
+RULES = {
+    "a": [NOT_DELAYED],
+    "b": [
+        {
+            "exchange": "rewritten-%",
+            "type": "topic",
+            "durable": True,
+            "auto_delete": False,
+            "arguments": {"alternate-exchange": "amq.fanout"},
+        },
+        NOT_DELAYED,
+    ],
+}
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +43,8 @@ def rewriting_proxy(rabbit_a: RabbitNode, rabbit_b: RabbitNode) -> Iterator[Trab
     config = fan_config(rabbit_a, rabbit_b)
     for upstream in config["upstreams"]:
         upstream["queue_attributes"] = REWRITING[upstream["name"]]
+        rules = {"rules": RULES[upstream["name"]]}
+        upstream["rewriters"] = [{"plugin": "exchange_attributes", "options": rules}]
     yield from running(TrabbitsProcess(config))
 
 
@@ -94,3 +115,47 @@ def test_a_passive_declare_is_not_rewritten(rewriting: Target) -> None:
     channel.queue_declare(queue)
     assert channel.queue_declare(queue, passive=True).method.queue == queue
     channel.queue_delete(queue)
+
+
+def test_each_upstream_declares_an_exchange_in_its_own_way(rewriting: Target) -> None:
+    """RabbitMQ compares what it has with every declare."""
+    channel = rewriting.channel()
+    exchange = unique("rewritten")
+    channel.exchange_declare(exchange, "direct", auto_delete=True)
+    channel.exchange_declare(exchange, "direct", auto_delete=True)
+    channel.exchange_declare(exchange, passive=True)
+    with rewriting.at("a").channel() as behind:
+        behind.exchange_declare(exchange, "direct", auto_delete=True)
+    with rewriting.at("b").channel() as behind:
+        arguments = {"alternate-exchange": "amq.fanout"}
+        behind.exchange_declare(exchange, "topic", durable=True, arguments=arguments)
+    channel.exchange_delete(exchange)
+
+
+def test_what_nobody_is_bound_for_goes_to_the_alternate_exchange(rewriting: Target) -> None:
+    channel = rewriting.channel()
+    channel.confirm_delivery()
+    exchange, queue = unique("rewritten"), unique("unrouted")
+    channel.exchange_declare(exchange, "direct")
+    channel.queue_declare(queue, durable=True, auto_delete=False)
+    channel.queue_bind(queue, "amq.fanout")
+    channel.basic_publish(exchange, rewriting.key_for("b", "nobody"), b"lost", mandatory=True)
+    with pytest.raises(pika.exceptions.UnroutableError):
+        channel.basic_publish(exchange, rewriting.key_for("a", "nobody"), b"lost", mandatory=True)
+    assert rewriting.at("b").take(queue) == [b"lost"]
+    channel.queue_delete(queue)
+    channel.exchange_delete(exchange)
+
+
+def test_an_exchange_of_a_type_that_no_node_has(rewriting: Target) -> None:
+    channel = rewriting.channel()
+    exchange, queue = unique("late"), rewriting.spread_queue(channel)
+    channel.exchange_declare(exchange, "x-delayed-message", arguments={"x-delayed-type": "direct"})
+    channel.queue_bind(queue, exchange, "#")
+    channel.confirm_delivery()
+    for upstream in ("a", "b"):
+        channel.basic_publish(exchange, rewriting.key_for(upstream, "late"), b"now", mandatory=True)
+    inbox = Inbox.consuming(channel, queue, auto_ack=True)
+    inbox.wait_for(2)
+    channel.queue_delete(queue)
+    channel.exchange_delete(exchange)

@@ -17,7 +17,7 @@ from trabbits.plugins.catalogue import discover
 from trabbits.plugins.declaring import PluginContext
 from trabbits.plugins.queue_attributes import FixedQueueAttributes
 from trabbits.plugins.rename import Rename, RenameOptions, rename
-from trabbits.session.rewriting import RenamerChain, chained
+from trabbits.session.rewriting import chained
 
 ORDERS = [("orders.audit", "orders.audit"), ("orders.*", "shop.orders.*"), ("mail", "shop.outbox")]
 SWAPPED = [("a.*", "b.*"), ("b.*", "a.*")]
@@ -171,15 +171,17 @@ def test_overlaps_are_found_and_no_others() -> None:
 
 def test_several_renamers_work_one_behind_the_other() -> None:
     rewriters: list[IQueueAttributeRewriter] = [Prefixed("a."), FixedQueueAttributes(durable=True), Prefixed("b.")]
-    chain = chained("upstream", [("plugin", each) for each in rewriters])
-    assert isinstance(chain, RenamerChain)
-    verifyObject(IQueueRenamer, chain)
-    assert chain.renamed("q") == "b.a.q"
-    assert chain.original("b.a.q") == "q"
-    assert chain.rewrite(QueueDeclare("q")) == QueueAttributes(durable=True)
+    whole = chained("upstream", [("plugin", each) for each in rewriters])
+    assert whole is not None
+    assert whole.renamer is not None
+    assert whole.renamer.renamed("q") == "b.a.q"
+    assert whole.renamer.original("b.a.q") == "q"
+    assert whole.rewrite(QueueDeclare("q")) == QueueAttributes(durable=True)
 
 
 def test_a_chain_without_renamer_renames_nothing() -> None:
     fixed = "queue_attributes", FixedQueueAttributes(durable=True)
-    assert not IQueueRenamer.providedBy(chained("a", [fixed, fixed]))
+    whole = chained("a", [fixed, fixed])
+    assert whole is not None
+    assert whole.renamer is None
     assert chained("a", []) is None

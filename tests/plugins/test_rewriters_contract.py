@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from tests.plugins.contracts import untested
-from trabbits.interfaces import IQueueAttributeRewriter, QueueDeclare
+from trabbits.interfaces import Binding, ExchangeDeclare, IQueueAttributeRewriter, QueueDeclare
+from trabbits.plugins.exchange_attributes import exchange_attributes
 from trabbits.plugins.queue_attributes import FixedQueueAttributes, queue_attributes
 from trabbits.plugins.quorum import Quorum, quorum
 from trabbits.plugins.rename import rename
 from trabbits.session.rewriting import RewriterChain
-from trabbits.testing.contracts import QueueAttributeRewriterTestsMixIn, QueueRenamerTestsMixIn
+from trabbits.testing.contracts import (
+    QueueAttributeRewriterTestsMixIn,
+    QueueRenamerTestsMixIn,
+    TopologyRewriterTestsMixIn,
+)
 
 
 class Rewriting(QueueAttributeRewriterTestsMixIn):
@@ -46,6 +51,21 @@ class TestRename(Renaming):
 class TestRenameByPatterns(Renaming):
     plugin = rename
     options = {"patterns": [{"match": "orders*", "to": "shop.orders*"}, {"match": "invoices.eu", "to": "eu"}]}
+
+
+class TestExchangeAttributes(Rewriting, TopologyRewriterTestsMixIn):
+    plugin = exchange_attributes
+    options = {
+        "rules": [
+            {"declared_type": "x-delayed-message", "type": "topic", "arguments": {"x-delayed-type": None}},
+            {"exchange": "orders.#", "durable": True, "arguments": {"alternate-exchange": "lost"}},
+        ]
+    }
+    exchanges = (
+        ExchangeDeclare("late", "x-delayed-message", arguments={"x-delayed-type": "direct"}),
+        ExchangeDeclare("orders.eu", "topic", auto_delete=True),
+    )
+    bindings = (Binding("orders.eu", "orders", routing_key="created.#"),)
 
 
 class TestChain(Rewriting):

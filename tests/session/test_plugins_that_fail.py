@@ -13,13 +13,23 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from pamqp import base
 from zope.interface import implementer
 
 from tests.session.conftest import Opening
-from tests.session.frames import Basic, Channel, Connection, Queue, connection_close, on, publish
+from tests.session.frames import Basic, Channel, Connection, Exchange, Queue, connection_close, on, publish
 from tests.session.playbook import Playbook
 from tests.session.test_renaming import Prefixed
-from trabbits.interfaces import IMessageRoutingStrategy, QueueAttributes, QueueDeclare
+from trabbits.interfaces import (
+    Binding,
+    BindingAttributes,
+    ExchangeAttributes,
+    ExchangeDeclare,
+    IMessageRoutingStrategy,
+    ITopologyRewriter,
+    QueueAttributes,
+    QueueDeclare,
+)
 from trabbits.log_ids import LogId
 from trabbits.plugins.combining import PartFailed
 
@@ -190,7 +200,13 @@ def test_a_rewriter(opened: Opening, upstreams: str, answer: Callable[[], Any], 
     text = f"INTERNAL_ERROR - rewriter 'Rewriter' of upstream 'a' failed: {told}"
     play.expect_client(connection_close(541, text, Queue.Declare))
     (_, fields), _ = play.logged
-    assert {**fields, "text": ""} == {"plugin": "Rewriter", "upstream": "a", "queue": "q", "text": ""}
+    assert {**fields, "text": ""} == {
+        "plugin": "Rewriter",
+        "upstream": "a",
+        "subject": "queue q",
+        "queue": "q",
+        "text": "",
+    }
     if told.startswith("it raised"):
         assert fields["text"].startswith(f"{told.removeprefix('it raised ')} in test_plugins_that_fail.py, line ")
         assert fields["text"].endswith(": hunter2")
@@ -208,6 +224,99 @@ def test_everything_that_may_be_wanted_is_sent(opened: Opening) -> None:
     (declare,) = play.taken("a")
     assert b"gone" not in declare
     assert b"deep" in declare
+
+
+@implementer(ITopologyRewriter)
+class Topology(Rewriter):
+    """Answers what it is told to for exchange ``x``."""
+
+    def rewrite_exchange(self, declare: ExchangeDeclare) -> Any:
+        """See `ITopologyRewriter`."""
+        return self.answer() if declare.exchange == "x" else ExchangeAttributes()
+
+    def rewrite_binding(self, binding: Binding) -> Any:
+        """See `ITopologyRewriter`."""
+        return self.answer() if binding.source == "x" else BindingAttributes()
+
+
+SOUND = Exchange.Declare(exchange="sound", nowait=True), Queue.Unbind(queue="q", exchange="sound", routing_key="k")
+#: Methods that are rewritten, and what of them is logged.
+TOPOLOGY: list[tuple[base.Frame, dict[str, str]]] = [
+    (Exchange.Declare(exchange="x"), {"subject": "exchange x", "exchange": "x"}),
+    *(
+        (
+            method(queue="q", exchange="x", routing_key="k"),
+            {"subject": "the binding of queue q to exchange x", "exchange": "x", "destination": "q"},
+        )
+        for method in (Queue.Bind, Queue.Unbind)
+    ),
+    *(
+        (
+            method(destination="y", source="x", routing_key="k"),
+            {"subject": "the binding of exchange y to exchange x", "exchange": "x", "destination": "y"},
+        )
+        for method in (Exchange.Bind, Exchange.Unbind)
+    ),
+]
+
+
+def wants_exchange(**attributes: Any) -> Callable[[], Any]:
+    return lambda: ExchangeAttributes(**attributes)
+
+
+def wants_binding(**attributes: Any) -> Callable[[], Any]:
+    return lambda: BindingAttributes(**attributes)
+
+
+#: What a rewriter does with any of them, or with a binding or a declare only; and what the client is told of it.
+TOPOLOGY_ANSWERS: list[tuple[Callable[[], Any], str]] = [
+    (raises, "it raised LookupError"),
+    (lambda: None, "it answered with None, not with {}"),
+    (Deferred, "it answered with a Deferred, not with {}"),
+    (later, "it answered with a coroutine, not with {}"),
+    (wants(durable=True), "it answered with a QueueAttributes, not with {}"),
+]
+EXCHANGE_ANSWERS: list[tuple[Callable[[], Any], str]] = [
+    (BindingAttributes, "it answered with a BindingAttributes, not with ExchangeAttributes"),
+    (wants_exchange(type=b"topic"), "its type is a bytes, not a text"),
+    (wants_exchange(type=""), "its type has 0 octets, 1 to 255 are possible"),
+    (wants_exchange(type="t" * 256), "its type has 256 octets, 1 to 255 are possible"),
+    (wants_exchange(type="\ud800"), "its type is no UTF-8"),
+    (wants_exchange(internal=0), "its internal is an int, neither true nor false nor None"),
+    (wants_exchange(arguments=None), "its arguments are None, not a mapping"),
+    (wants_exchange(arguments={"x-own": 2**64}), "its argument 'x-own' cannot be sent (ValueError)"),
+]
+BINDING_ANSWERS: list[tuple[Callable[[], Any], str]] = [
+    (ExchangeAttributes, "it answered with an ExchangeAttributes, not with BindingAttributes"),
+    (wants_binding(routing_key=7), "its routing_key is an int, not a text"),
+    (wants_binding(routing_key="\ud800"), "its routing_key is no UTF-8"),
+    (wants_binding(arguments={7: 1}), "the name of one of its arguments is an int, not a text"),
+    (wants_binding(arguments={"x": object()}), "its argument 'x' cannot be sent (TypeError)"),
+]
+TOPOLOGY_CASES = [
+    *((method, logged, *each) for method, logged in TOPOLOGY for each in TOPOLOGY_ANSWERS),
+    *((*TOPOLOGY[0], *each) for each in EXCHANGE_ANSWERS),
+    *((*TOPOLOGY[1], *each) for each in BINDING_ANSWERS),
+]
+
+
+@SESSIONS
+@pytest.mark.parametrize(("method", "logged", "answer", "told"), TOPOLOGY_CASES)
+def test_a_topology_rewriter(
+    opened: Opening, upstreams: str, method: base.Frame, logged: dict[str, str], answer: Callable[[], Any], told: str
+) -> None:
+    play = opened(*upstreams, rewriters={"a": Topology(answer)})
+    sound = on(1, *SOUND)
+    play.client(sound, on(1, method), sound)
+    play.expect_links(sound)
+    told = told.format("ExchangeAttributes" if logged["subject"] == "exchange x" else "BindingAttributes")
+    text = f"INTERNAL_ERROR - rewriter 'Topology' of upstream 'a' failed: {told}"
+    play.expect_client(connection_close(541, text, type(method)))
+    (_, fields), _ = play.logged
+    assert {**fields, "text": ""} == {"plugin": "Topology", "upstream": "a", "text": "", **logged}
+    assert fields["text"].endswith("hunter2" if "raised" in told else told)
+    play.expect_log(LogId.REWRITER_FAILED, LogId.CLIENT_CLOSED)
+    play.skip()
 
 
 class Renamer(Prefixed):

@@ -154,6 +154,8 @@ def _channel_settled(client: Client, state: ChannelState) -> None:
     demand(not numbers, "confirms", f"{', '.join(numbers)} {where}: not confirmed")
     if not state.refused:
         state.check_published(state.messages.values())
+        if state.opened:
+            state.check_topology()
 
 
 def _relay_empty(client: Client, relay: FanRelay) -> None:

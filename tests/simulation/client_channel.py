@@ -88,6 +88,8 @@ class ChannelState:
         #: Whether the client did something that closes the channel.
         self.mistaken = False
         self.last_queue = ""
+        #: Exchanges and bindings that it asked for, as `meant`.
+        self.topology: list[dict[str, Any]] = []
 
     @property
     def usable(self) -> bool:
@@ -133,6 +135,15 @@ class ChannelState:
                     demand(not tap.tap.live, "acknowledgements arrive", text)
         if not self.refused:
             self.check_published(self.messages.values())
+            self.check_topology()
+
+    def check_topology(self) -> None:
+        """Each broker was asked for the exchanges and bindings that it was to be asked for."""
+        for tap in self.taps():
+            if tap.tap.live:
+                due, got = tap.topology_due(self.topology), tap.topology
+                where = f"exchanges and bindings of channel {self.number} of {self.who} at {tap.tap.name}"
+                demand(due == got, "topology", f"{where}: {due} were due, {got} came")
 
     # Deliveries
 

@@ -95,7 +95,8 @@ class LinkEnd:
         self.node = f"{name}.example:5672"
         self.receiver = receiver
         self.stage = Stage.START
-        self.tap = Tap(name, world.ledger, renames=name in world.options.rename)
+        options = world.options
+        self.tap = Tap(name, world.ledger, renames=name in options.rename, rewrites=name in options.topology)
         self.frame_max = 0
         self.own_channel = 0
         #: The receiver hears nothing more.

@@ -26,6 +26,7 @@ from trabbits.session.fan_settle import Settling
 from trabbits.session.link import Link
 from trabbits.session.probing import Probing
 from trabbits.session.requests import Requests
+from trabbits.session.topology import Topology
 from trabbits.session.turns import Turns
 from trabbits.wire import constants as amqp
 from trabbits.wire.scanner import DISCARD
@@ -246,6 +247,30 @@ def held_octets_are_not_counted_down(patch: Patch) -> None:
     patch.setattr(FanRelay, "release", lambda self, state: state.release() and None)
 
 
+def unbinds_are_not_rewritten(patch: Patch) -> None:
+    def frame_for_link(self: Topology, frame: bytes, last_queue: bytes) -> bytes:
+        unbinds = int.from_bytes(frame[7:11], "big") in (amqp.QUEUE_UNBIND, amqp.EXCHANGE_UNBIND)
+        return frame if unbinds else right(self, frame, last_queue)
+
+    right = Topology.frame_for_link
+    patch.setattr(Topology, "frame_for_link", frame_for_link)
+
+
+def bindings_without_names_are_not_rewritten(patch: Patch) -> None:
+    right = Topology.frame_for_link
+    patch.setattr(Topology, "frame_for_link", lambda self, frame, last_queue: right(self, frame, b""))
+
+
+def one_upstreams_exchanges_go_to_all(patch: Patch) -> None:
+    def ask_all(self: FanRequests, state: FanChannel, index: int, frame: Any, *rest: Any, **options: Any) -> None:
+        if index == amqp.EXCHANGE_DECLARE and isinstance(frame, dict):
+            frame = frame[self._relay.links[0]]
+        right(self, state, index, frame, *rest, **options)
+
+    right = FanRequests._all
+    patch.setattr(FanRequests, "_all", ask_all)
+
+
 MUTATIONS: Final[tuple[Callable[[Patch], None], ...]] = (
     an_ack_is_not_passed_on,
     multiple_ends_one_too_early,
@@ -278,6 +303,9 @@ MUTATIONS: Final[tuple[Callable[[Patch], None], ...]] = (
     a_probe_never_ends,
     paused_links_stay_paused,
     held_octets_are_not_counted_down,
+    unbinds_are_not_rewritten,
+    bindings_without_names_are_not_rewritten,
+    one_upstreams_exchanges_go_to_all,
 )
 
 

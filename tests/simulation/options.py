@@ -11,6 +11,7 @@ from typing import Final
 from attrs import frozen
 from zope.interface import alsoProvides, implementer
 
+from tests.simulation.bindings import Rewriting
 from tests.simulation.topology import QUEUES, RENAMED, ByHeader, ByKey, MirroredByHeader, MirroredByKey
 from trabbits.interfaces import (
     IHeaderRoutingStrategy,
@@ -35,7 +36,8 @@ MANY_CHANNELS: Final = 0.03
 class Options:
     """Everything that is decided before a simulation begins.
 
-    `names` are the upstreams, one letter each; `optional`, `down`, `probe`, `emulate` and `rename` are some of them.
+    `names` are the upstreams, one letter each; `optional`, `down`, `probe`, `emulate`, `rename` and `topology` are some
+    of them.
     `room` is how many octets a transport takes before it is full, `chunks` how octets are cut, `faults` how often
     something goes wrong in a step.  `many_channels`: clients open all that they have at once.  `favours` are factors
     for the steps of the clients' programs.
@@ -47,6 +49,7 @@ class Options:
     probe: str
     emulate: str
     rename: str
+    topology: str
     clients: int
     channels: int
     many_channels: bool
@@ -75,7 +78,7 @@ class Options:
         parts += [f"frame_max {self.frame_max}/{self.link_frame_max}", f"room {self.room}", f"chunks {self.chunks}"]
         parts += [
             f"{name}: {value}"
-            for name in ("optional", "down", "probe", "emulate", "rename")
+            for name in ("optional", "down", "probe", "emulate", "rename", "topology")
             if (value := getattr(self, name))
         ]
         parts += [
@@ -105,6 +108,10 @@ def options_of(random: Random, steps: int | None = None) -> Options:
     favours = {}
     for _ in range(random.choice((0, 1, 2))):
         favours[random.choice(STEP_NAMES)] = random.choice((0.0, 4.0, 8.0))
+    topology = some_of(random, names, 0.6) if random.random() < 0.3 else ""
+    if topology:
+        # Rare as they are, nothing would be seen of it.
+        favours |= {"_bind": 6.0, "_exchange": 4.0}
     return Options(
         names=names,
         optional=optional,
@@ -136,6 +143,7 @@ def options_of(random: Random, steps: int | None = None) -> Options:
             *random.sample([name for name in QUEUES if name not in ("q0", "q1")], random.choice((0, 1, 2))),
         ),
         favours=favours,
+        topology=topology,
     )
 
 
@@ -146,6 +154,7 @@ STEP_NAMES: Final = (
 )  # fmt: skip
 
 
+@implementer(IQueueAttributeRewriter)
 class Rewriter:
     """What an upstream with options about queues gets."""
 
@@ -175,15 +184,17 @@ def settings_of(options: Options) -> SessionSettings:
     upstreams = []
     for name in options.names:
         emulate, probe = name in options.emulate, name in options.probe
-        rewriter: IQueueAttributeRewriter | None = None
+        rewriters: list[tuple[str, IQueueAttributeRewriter]] = []
         if name in options.rename:
-            rewriter = Renamer(emulate=emulate, probe=probe)
+            rewriters.append(("renamer", Renamer(emulate=emulate, probe=probe)))
         elif emulate or probe:
-            rewriter = Rewriter(emulate=emulate, probe=probe)  # type: ignore[assignment]  # structurally
+            rewriters.append(("rewriter", Rewriter(emulate=emulate, probe=probe)))
+        if name in options.topology:
+            rewriters.append(("topology", Rewriting(name)))
         upstreams.append(
             UpstreamSettings(
                 name,
-                chained(name, [] if rewriter is None else [("rewriter", rewriter)]),
+                chained(name, rewriters),
                 required=name not in options.optional,
                 try_passive=probe,
                 emulate_auto_delete=emulate,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from tests.simulation.bindings import GENERATED, meant
 from tests.simulation.client import Client, Life
 from tests.simulation.client_channel import ChannelState, Consumer
 from tests.simulation.codec import (
@@ -336,7 +337,7 @@ class Program:
         durable = queue in QUEUES
         if durable and random.random() < 0.03:
             arguments = {"x-max-length": 77}
-        state.last_queue = queue or "generated"
+        state.last_queue = queue or GENERATED
         if queue and queue not in client.declared:
             client.declared.append(queue)
         octets = on(
@@ -363,37 +364,46 @@ class Program:
         )
 
     def _bind(self, client: Client, state: ChannelState) -> None:
+        random = self.random
         queue = self._queue(client, state)
-        exchange = self.random.choice(("xd", "xt", "xf"))
-        key = f"{self.random.choice(self.world.options.names)}.{self.random.choice(('t', 'x', 'q0', 'nowhere'))}"
-        if self.random.random() < 0.3:
-            client.ask(state, on(state.number, Queue.Unbind(0, queue, exchange, key, {})), (Queue.UnbindOk,))
+        exchange = random.choice(("xd", "xt", "xf"))
+        key = f"{random.choice(self.world.options.names)}.{random.choice(('t', 'x', 'q0', 'nowhere'))}"
+        if state.last_queue and random.random() < 0.5:
+            queue, key = "", random.choice(("", "", key))
+        if random.random() < 0.3:
+            self._ask_for(client, state, Queue.Unbind(0, queue, exchange, key, {}), Queue.UnbindOk)
         else:
-            client.ask(state, on(state.number, Queue.Bind(0, queue, exchange, key, False, {})), (Queue.BindOk,))
+            nowait = random.random() < 0.2
+            self._ask_for(client, state, Queue.Bind(0, queue, exchange, key, nowait, {}), Queue.BindOk)
 
     def _exchange(self, client: Client, state: ChannelState) -> None:
         nowait = self.random.random() < 0.2
         name = f"x-{self.random.randint(1, 2)}"
         roll = self.random.random()
-        number = state.number
         if roll < 0.5:
-            octets = on(
-                number, Exchange.Declare(exchange=name, exchange_type="fanout", auto_delete=True, nowait=nowait)
-            )
-            reply: type[Any] = Exchange.DeclareOk
             client.exchanges.add(name)
+            declare = Exchange.Declare(exchange=name, exchange_type="fanout", auto_delete=True, nowait=nowait)
+            self._ask_for(client, state, declare, Exchange.DeclareOk)
         elif name not in client.exchanges:
             return
-        elif roll < 0.75:
-            octets = on(number, Exchange.Bind(destination=name, source="xf", nowait=nowait, arguments={}))
-            reply = Exchange.BindOk
+        elif roll < 0.7:
+            self._ask_for(client, state, Exchange.Bind(0, name, "xf", "", nowait, {}), Exchange.BindOk)
+        elif roll < 0.8:
+            self._ask_for(client, state, Exchange.Unbind(0, name, "xf", "", nowait, {}), Exchange.UnbindOk)
         else:
-            octets = on(number, Exchange.Delete(exchange=name, if_unused=False, nowait=nowait))
-            reply = Exchange.DeleteOk
-        if nowait:
-            client.send(number, octets)
+            octets = on(state.number, Exchange.Delete(exchange=name, if_unused=False, nowait=nowait))
+            if nowait:
+                client.send(state.number, octets)
+            else:
+                client.ask(state, octets, (Exchange.DeleteOk,))
+
+    def _ask_for(self, client: Client, state: ChannelState, method: Any, reply: type[Any]) -> None:
+        """An exchange or a binding, which upstreams may get differently."""
+        state.topology.append(meant(method, state.last_queue))
+        if getattr(method, "nowait", False):
+            client.send(state.number, on(state.number, method))
         else:
-            client.ask(state, octets, (reply,))
+            client.ask(state, on(state.number, method), (reply,))
 
     def _purge(self, client: Client, state: ChannelState) -> None:
         octets = call(state.number, Queue.Purge, 0, self._queue(client, state), False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from tests.simulation.bindings import METHODS, as_clients_say, meant, wanted
 from tests.simulation.codec import (
     ACK,
     DELIVER,
@@ -22,6 +23,7 @@ from tests.simulation.codec import (
     Channel,
     Confirm,
     Contents,
+    Queue,
     Tx,
     Whole,
     decoded,
@@ -63,6 +65,10 @@ class TapChannel:
         self.recovers = 0
         #: What was settled since the last commit.
         self.transaction: dict[int, Delivery] | None = None
+        #: The queue declared last, as the broker calls it.
+        self.last_queue = ""
+        #: Exchanges and bindings that the broker was asked for, as `meant`, with the clients' names.
+        self.topology: list[dict[str, Any]] = []
         #: Whether deliveries on it can still be expected to reach the client.
         self.live = True
         #: Whether the broker closed it.
@@ -91,6 +97,10 @@ class TapChannel:
                 return delivery
         return None
 
+    def topology_due(self, asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What the broker has to get for exchanges and bindings that the client asked for."""
+        return [wanted(self.tap.name, each, rewritten=self.tap.rewrites) for each in asked]
+
     def stale(self, key: Key) -> bool:
         """Whether the next delivery like this may never reach the client."""
         return key in self.pending and self.pending[key][0].stale > 0
@@ -108,8 +118,9 @@ class TapChannel:
 class Tap:
     """One link.  `up` gets the frames that trabbits sends, `down` those that have arrived at trabbits."""
 
-    def __init__(self, name: str, ledger: Ledger, *, renames: bool) -> None:
+    def __init__(self, name: str, ledger: Ledger, *, renames: bool, rewrites: bool) -> None:
         self.name = name
+        self.rewrites = rewrites
         self._renames = renames
         self.ledger = ledger
         self.channels: dict[int, TapChannel] = {}
@@ -196,7 +207,7 @@ class Tap:
         tag, flags = tag_at(frame), frame[19]
         multiple = bool(flags & 1) and index != REJECT
         requeue = index != ACK and bool(flags & (1 if index == REJECT else 2))
-        wanted = "ack" if index == ACK else "requeue" if requeue else "reject"
+        intent = "ack" if index == ACK else "requeue" if requeue else "reject"
         unsettled = state.unsettled
         if requeue and not multiple and tag == state.coming:
             state.given_back = True
@@ -205,7 +216,7 @@ class Tap:
         if not state.mistaken:
             known = tag in unsettled or (multiple and not tag)
             demand(
-                known, "settling", f"{wanted} of tag {tag} on channel {state.number}, which {self.name} does not have"
+                known, "settling", f"{intent} of tag {tag} on channel {state.number}, which {self.name} does not have"
             )
         covered = [each for each in unsettled if each == tag or (multiple and (each < tag or not tag))]
         for each in covered:
@@ -223,13 +234,20 @@ class Tap:
                 if state.transaction is not None:
                     state.transaction[each] = delivery
                 continue
-            text = f"{wanted} of m{number} (tag {each}) to {self.name}, but the client wants: {delivery.intent}"
-            demand(wanted in delivery.wished, "settling", text)
+            text = f"{intent} of m{number} (tag {each}) to {self.name}, but the client wants: {delivery.intent}"
+            demand(intent in delivery.wished, "settling", text)
             if state.transaction is not None:
                 state.transaction[each] = delivery
 
     def _asked(self, state: TapChannel, method: Any) -> None:
-        if isinstance(method, Basic.Consume):
+        if isinstance(method, Queue.Declare):
+            state.last_queue = method.queue
+        elif isinstance(method, METHODS):
+            prefix = RENAMED if self._renames else ""
+            state.topology.append(as_clients_say(meant(method, state.last_queue), prefix))
+            if self.rewrites:
+                self.ledger.count(f"rewritten {method.name}")
+        elif isinstance(method, Basic.Consume):
             state.consumers[(method.consumer_tag or "").encode()] = method.no_ack
         elif isinstance(method, Basic.Get):
             state.gets.append(method.no_ack)

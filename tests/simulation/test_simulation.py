@@ -36,6 +36,10 @@ RARE = (
     "CountMessages",
     "ProbeQueue True",
     "DeleteQueue deleted",
+    "rewritten Exchange.Declare",
+    "rewritten Exchange.Unbind",
+    "rewritten Queue.Bind",
+    "rewritten Queue.Unbind",
 )
 
 counts: Counter[str] = Counter()

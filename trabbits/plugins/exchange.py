@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 from zope.interface import implementer
 
 from trabbits.interfaces import IRoutingStrategy
 from trabbits.plugins.declaring import Plugin, PluginOptions, UpstreamName
 from trabbits.plugins.key_patterns import KeyPatterns
+from trabbits.plugins.option_types import ExchangePattern
 
 
 @implementer(IRoutingStrategy)
@@ -33,17 +33,10 @@ class Exchanges:
         return self._default if upstream is None else upstream
 
 
-def _sized(pattern: str) -> str:
-    if len(pattern.encode("utf-8", "surrogatepass")) > 255:
-        what = "at most 255 octets (AMQP's limit for names of exchanges)"
-        raise PydanticCustomError("expected", "expected {what}", {"what": what})
-    return pattern
-
-
 class ExchangeRule(PluginOptions):
     """Which exchanges belong to an upstream."""
 
-    exchange: Annotated[str, AfterValidator(_sized)]
+    exchange: ExchangePattern
     """A pattern for names: * is one word, # zero or more words, % zero or more characters of a word; words are
     separated by dots.  The empty pattern is the default exchange."""
     upstream: UpstreamName

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 
 #: Queues remembered per session.
 REMEMBERED_MAX: Final = 10_000
+#: Queues per link whose delete is not known to be done; older ones count as deleted.
+DOUBTS_MAX: Final = 1_000
 
 
 class _AtLink:
     """What concerns one link."""
 
-    __slots__ = ("declares", "deletes", "queues", "unproven")
+    __slots__ = ("declares", "deletes", "doubts", "queues", "unproven")
 
     def __init__(self) -> None:
         self.queues: dict[bytes, None] = {}
@@ -41,16 +43,37 @@ class _AtLink:
         #: Channel -> those of `queues` that were declared without an answer.  The broker may have refused that, and
         #: then the queue is somebody else's.
         self.unproven: dict[int, set[bytes]] = {}
+        #: (channel, queue) of those that were deleted without an answer, oldest first: until the channel is closed, the
+        #: broker may have refused that, or have closed the channel before it.
+        self.doubts: dict[tuple[int, bytes], None] = {}
 
     def deleted(self, queue: bytes) -> None:
         """The client deleted it."""
         self.queues.pop(queue, None)
         self.proven(queue)
 
+    def deleted_unheard(self, channel: int, queue: bytes) -> None:
+        """The client deleted it and wants no answer."""
+        known = queue in self.queues
+        self.deleted(queue)
+        if known:
+            self.doubts[channel, queue] = None
+            if len(self.doubts) > DOUBTS_MAX:
+                del self.doubts[next(iter(self.doubts))]
+
     def proven(self, queue: bytes) -> None:
         """Nothing about it is in doubt."""
         for queues in self.unproven.values():
             queues.discard(queue)
+        for key in [key for key in self.doubts if key[1] == queue]:
+            del self.doubts[key]
+
+    def take_doubts(self, channel: int) -> list[bytes]:
+        """Those of a channel that is closed."""
+        found = [key for key in self.doubts if key[0] == channel]
+        for key in found:
+            del self.doubts[key]
+        return [queue for _, queue in found]
 
 
 class AutoDeletes:
@@ -101,7 +124,7 @@ class AutoDeletes:
                 continue
             at = self._links.setdefault(link, _AtLink())
             if method.nowait:
-                at.deleted(link.queue_name(queue))
+                at.deleted_unheard(channel, link.queue_name(queue))
             else:
                 at.deletes.setdefault(channel, deque()).append(link.queue_name(queue))
 
@@ -120,15 +143,17 @@ class AutoDeletes:
                 at.proven(key[1])
         elif index == amqp.CHANNEL_CLOSE_OK:
             at.unproven.pop(channel, None)
+            at.take_doubts(channel)
         elif index == amqp.CHANNEL_CLOSE:
             self._forget_unproven(link, at, channel)
+            self._tell_doubts(link, at, channel)
         elif index == amqp.QUEUE_DELETE_OK and at.deletes.get(channel):
             at.deleted(at.deletes[channel].popleft())
 
     def concern(self, link: Link) -> bool:
-        """Whether there is, or may be in a moment, anything to delete at this link."""
+        """Whether there is, or may be in a moment, anything to delete or to tell of at this link."""
         at = self._links.get(link)
-        return at is not None and bool(at.queues or at.declares)
+        return at is not None and bool(at.queues or at.declares or at.doubts)
 
     def take(self, link: Link) -> list[bytes]:
         """What is to be deleted at this link, forgotten with it."""
@@ -137,6 +162,8 @@ class AutoDeletes:
             return []
         for channel in list(at.unproven):
             self._forget_unproven(link, at, channel)
+        for channel, _ in list(at.doubts):
+            self._tell_doubts(link, at, channel)
         return list(at.queues)
 
     def _remember(self, link: Link, at: _AtLink, queue: bytes) -> bool:
@@ -149,9 +176,17 @@ class AutoDeletes:
         for queue in at.unproven.pop(channel, ()):
             if queue in at.queues:
                 del at.queues[queue]
-                shown = {"upstream": link.name, "node": link.node, "queue": queue.decode()}
-                text = "it was declared without an answer, and whether that worked is not known"
-                self._session.log(LogId.QUEUE_NOT_DELETED, text=text, **shown)
+                self._tell_unknown(link, queue, "declared")
+
+    def _tell_doubts(self, link: Link, at: _AtLink, channel: int) -> None:
+        for queue in at.take_doubts(channel):
+            if queue not in at.queues:
+                self._tell_unknown(link, queue, "deleted")
+
+    def _tell_unknown(self, link: Link, queue: bytes, what: str) -> None:
+        text = f"it was {what} without an answer, and whether that worked is not known"
+        shown = {"upstream": link.name, "node": link.node, "queue": queue.decode()}
+        self._session.log(LogId.QUEUE_NOT_DELETED, text=text, **shown)
 
     def _room_for(self, link: Link, at: _AtLink, queue: bytes) -> bool:
         remembered = sum(len(each.queues) + len(each.declares) for each in self._links.values())

@@ -8,15 +8,19 @@ Must not know: how many links there are.
 from __future__ import annotations
 
 import secrets
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import evolve
 from pamqp import commands
 
 from trabbits.interfaces import IQueueAttributeRewriter, QueueDeclare
+from trabbits.session.unusable import UnusableMethod
 from trabbits.wire.declare import QueueDeclareFields, build_declare
 from trabbits.wire.decode import decode_method
 from trabbits.wire.table import override
+
+if TYPE_CHECKING:
+    from trabbits.session.link import Link
 
 GENERATED_QUEUE: Final = b"trabbits.gen-"
 GENERATED_TAG: Final = b"trabbits.ctag-"
@@ -67,10 +71,21 @@ def for_upstream(
     fields: QueueDeclareFields,
     frame: bytes,
     rewriter: IQueueAttributeRewriter | None,
+    link: Link,
 ) -> bytes:
-    """The declare for one upstream: `fields` are `named` from the `original` that came as `frame`."""
+    """The declare for one link's upstream: `fields` are `named` from the `original` that came as `frame`.
+
+    Raises `UnusableMethod` when the link has no room for it.
+    """
     if fields is not original:
         return build_declare(channel, fields)
     if rewriter is None or fields.passive:
         return frame
-    return rewritten(channel, fields, frame, rewriter)
+    changed = rewritten(channel, fields, frame, rewriter)
+    if changed is not frame:
+        if len(changed) > link.frame_max:
+            at = f"upstream '{link.name}' rewrites queues"
+            raise UnusableMethod(f"{at}, and a method of {len(changed)} octets is too large for it")
+        if link.names is not None:
+            link.names.frame_for_link(changed)
+    return changed

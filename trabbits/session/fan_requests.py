@@ -21,6 +21,8 @@ from trabbits.session.fan_settle import freed
 from trabbits.session.probing import as_it_is, flow
 from trabbits.session.reply_keys import PREFIX as REPLY_KEY_PREFIX
 from trabbits.session.requests import REPLIES, Request
+from trabbits.session.topology import TOPOLOGY_METHODS
+from trabbits.session.unusable import UnusableMethod
 from trabbits.wire import constants as amqp
 from trabbits.wire.declare import build_consume, parse_consume, parse_declare
 from trabbits.wire.decode import decode_method
@@ -53,6 +55,8 @@ class FanRequests:
             amqp.TX_COMMIT: self._tx_commit,
             amqp.TX_ROLLBACK: self._tx_rollback,
         }
+        if any(link.topology is not None for link in relay.links):
+            self._special |= dict.fromkeys(TOPOLOGY_METHODS, self._topology)
 
     def ask(self, state: FanChannel, index: int, frame: bytes) -> Destination | None:
         """Send a request to all links; raises `Violation` for a method that cannot be spread.
@@ -117,12 +121,16 @@ class FanRequests:
             return STALL
         state.last_queue = fields.queue
         upstreams = self._relay.session.settings.upstreams
-        frames = {
-            link: as_it_is(state.number, fields)
-            if link in existing
-            else for_upstream(state.number, original, fields, frame, upstreams[link.index].rewriter)
-            for link in self._relay.links
-        }
+        try:
+            frames = {
+                link: as_it_is(state.number, fields)
+                if link in existing
+                else for_upstream(state.number, original, fields, frame, upstreams[link.index].rewriter, link)
+                for link in self._relay.links
+            }
+        except UnusableMethod as error:
+            self._relay.closings.error(state, amqp.PRECONDITION_FAILED, error.text, amqp.QUEUE_DECLARE)
+            return None
         if self._relay.session.auto_deletes is not None:
             self._relay.session.auto_deletes.declares(state.number, fields, frames)
         self._all(state, amqp.QUEUE_DECLARE, frames)
@@ -132,6 +140,21 @@ class FanRequests:
         if self._relay.session.auto_deletes is not None:
             self._relay.session.auto_deletes.deletes(state.number, frame, self._relay.links)
         self._all(state, amqp.QUEUE_DELETE, frame)
+
+    def _topology(self, state: FanChannel, frame: bytes) -> None:
+        """Exchanges and bindings, which some upstreams are asked for differently: all of them can, or none is asked."""
+        index = int.from_bytes(frame[7:11], "big")
+        frames = {}
+        try:
+            for link in self._relay.links:
+                changed = frame if link.topology is None else link.topology.frame_for_link(frame, state.last_queue)
+                if link.names is not None:
+                    link.names.frame_for_link(changed)
+                frames[link] = changed
+        except UnusableMethod as error:
+            self._relay.closings.error(state, amqp.PRECONDITION_FAILED, error.text, index)
+            return
+        self._all(state, index, frames)
 
     def barrier(self, channel: int, link: Link, passed: Callable[[], None]) -> None:
         """Call `passed` when the link has answered everything that it was asked for on the channel."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from trabbits.session.observation import Observation
 from trabbits.session.renaming import QueueNames
+from trabbits.session.topology import Topology
 from trabbits.wire.resplit import resplit
 from trabbits.wire.scanner import Destination, Scanner
 
@@ -37,6 +38,7 @@ class Link:
         "own_channel",
         "resplits",
         "scanner",
+        "topology",
     )
 
     def __init__(
@@ -52,6 +54,7 @@ class Link:
         index: int = 0,
         patching: bool = False,
         names: QueueNames | None = None,
+        topology: Topology | None = None,
         mirrors: bool = False,
     ) -> None:
         #: The upstream's name, for people.
@@ -62,6 +65,8 @@ class Link:
         self.index = index
         #: What the upstream calls the client's queues, None where it calls them so, too.
         self.names = names
+        #: What the upstream is asked for in place of the client's exchanges and bindings, None where they stay.
+        self.topology = topology
         self.frame_max = frame_max
         self.own_channel = own_channel
         #: Not at an upstream that allows so few channels that the client would be left without any.

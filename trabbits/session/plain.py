@@ -127,7 +127,7 @@ class PlainRelay:
             if known.state is ChannelState.UPSTREAM_CLOSING:
                 del self._channels[channel]
         elif index == amqp.QUEUE_DECLARE:
-            return self._declare(channel, frame, probed=known.state is ChannelState.OPEN)
+            return self._declare(known, channel, frame)
         else:
             check_from_client(index)
             known.client_method(index, frame)
@@ -160,16 +160,18 @@ class PlainRelay:
         self._session.send(frame)
         return self._to_client
 
-    def _declare(self, channel: int, frame: bytes, *, probed: bool) -> Destination:
+    def _declare(self, known: PlainChannel, channel: int, frame: bytes) -> Destination:
         original = parse_declare(frame)
-        existing = self._probing.existing(channel, original, (self._link,) if probed else ())
+        probed = (self._link,) if known.state is ChannelState.OPEN else ()
+        existing = self._probing.existing(channel, original, probed)
         if existing is None:
             return STALL
         wish = named(original)
+        known.last_queue = wish.queue
         if existing:
             frame = as_it_is(channel, original)
         else:
-            frame = for_upstream(channel, original, wish, frame, self._rewriter)
+            frame = for_upstream(channel, original, wish, frame, self._rewriter, self._link)
         if self._auto_deletes is not None:
             self._auto_deletes.declares(channel, wish, {self._link: frame})
         self._link.send(frame)

@@ -51,6 +51,7 @@ class PlainChannel:
         "consumers",
         "deliveries",
         "flows",
+        "last_queue",
         "mixed",
         "publishes",
         "state",
@@ -78,6 +79,8 @@ class PlainChannel:
         self._gets: deque[bool] = deque()
         #: Kept while queues are probed: whose channel.flow is not answered yet, None for the client's.
         self.flows: deque[Callable[[], None] | None] = deque()
+        #: The queue declared last, which an empty name means.
+        self.last_queue = b""
 
     @property
     def unacknowledged(self) -> int:

@@ -18,10 +18,11 @@ from attrs import evolve
 
 from trabbits.interfaces import IQueueRenamer
 from trabbits.session.declares import GENERATED_QUEUE
+from trabbits.session.rewriting import RenamerChain
+from trabbits.session.unusable import UnusableMethod
 from trabbits.wire import constants as amqp
 from trabbits.wire.declare import build_declare, parse_declare
 from trabbits.wire.encode import SHORT_STRING_MAX, channel_close
-from trabbits.wire.errors import Violation
 from trabbits.wire.peek import reply_of_close
 from trabbits.wire.queue_names import binding_key_at, client_queue_at, link_queue_at, short_string, with_short_string
 from trabbits.wire.table import override, split_table
@@ -38,14 +39,8 @@ _TEXT_AT: Final = 5
 _QUOTED: Final = re.compile(r"(?P<before>queue ')(?P<name>.*?)(?P<after>' in vhost '|\.\.\.$)", re.DOTALL)
 
 
-class UnusableName(Violation):
-    """A queue that an upstream cannot have under this name, or a method that does not fit a frame with it.
-
-    The relays refuse it before anything is sent, and close the channel.
-    """
-
-    def __init__(self, text: str) -> None:
-        super().__init__(amqp.PRECONDITION_FAILED, text)
+class UnusableName(UnusableMethod):
+    """A queue that an upstream cannot have under this name, or a method that does not fit a frame with it."""
 
 
 class QueueNames:
@@ -54,7 +49,7 @@ class QueueNames:
     What a renamer raises (`PluginFailed`) is raised on.  `frame_max` is the link's.
     """
 
-    def __init__(self, renamer: IQueueRenamer, upstream: str, frame_max: int) -> None:
+    def __init__(self, renamer: IQueueRenamer | RenamerChain, upstream: str, frame_max: int) -> None:
         self._renamer = renamer
         self._at = f"upstream '{upstream}' renames queues"
         self._frame_max = frame_max

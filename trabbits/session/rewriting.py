@@ -1,6 +1,7 @@
-"""The queue rewriters of one upstream, asked in turn.
+"""The rewriters of one upstream, asked in turn.
 
-Lives here: `chained`, `RewriterChain` and `RenamerChain`.  Must not know: what the rewriters do.
+Lives here: `chained` and the chains: `RewriterChain`, `RenamerChain`, `TopologyChain`.
+Must not know: what the rewriters do, what answers are sound (``rewriter_answers.py``).
 
 A rewriter may be anybody's code.  Whatever it raises or answers ends the session at most, and is told by the name that
 the configuration has for it.
@@ -14,128 +15,141 @@ from typing import Any
 from attrs import evolve
 from zope.interface import implementer
 
-from trabbits.failures import dismissed, let_through, message_of, where_it_failed
-from trabbits.interfaces import IQueueAttributeRewriter, IQueueRenamer, QueueAttributes, QueueDeclare
+from trabbits.failures import let_through, message_of, where_it_failed
+from trabbits.interfaces import (
+    Binding,
+    BindingAttributes,
+    ExchangeAttributes,
+    ExchangeDeclare,
+    IQueueAttributeRewriter,
+    IQueueRenamer,
+    ITopologyRewriter,
+    QueueAttributes,
+    QueueDeclare,
+)
 from trabbits.log_ids import LogId
 from trabbits.session.plugin_failed import PluginFailed, it_raised
+from trabbits.session.rewriter_answers import (
+    Nonsense,
+    binding_attributes,
+    exchange_attributes,
+    queue_attributes,
+    queue_name,
+)
 from trabbits.wire import constants as amqp
-from trabbits.wire.table import encode_table
 
-_FLAGS = "durable", "auto_delete", "exclusive"
-
-
-def chained(upstream: str, rewriters: Sequence[tuple[str, IQueueAttributeRewriter]]) -> RewriterChain | None:
-    """One rewriter for those of an upstream, a renamer if one of them is one; None for none.
-
-    Each comes with the name of its plugin.
-    """
-    if not rewriters:
-        return None
-    renames = any(IQueueRenamer.providedBy(each) for _, each in rewriters)
-    return RenamerChain(upstream, rewriters) if renames else RewriterChain(upstream, rewriters)
+Named = tuple[str, IQueueAttributeRewriter]
 
 
-class _Nonsense(Exception):
-    """An answer that is none; the text says why."""
+def chained(upstream: str, rewriters: Sequence[Named]) -> RewriterChain | None:
+    """One rewriter for those of an upstream, None for none.  Each comes with the name of its plugin."""
+    return RewriterChain(upstream, rewriters) if rewriters else None
 
 
-@implementer(IQueueAttributeRewriter)
-class RewriterChain:
-    """Asks each in turn, with what those before it made of the declare.  Raises nothing but `PluginFailed`."""
+class _Chain:
+    """What all chains have in common: they raise nothing but `PluginFailed`."""
 
-    def __init__(self, upstream: str, rewriters: Sequence[tuple[str, IQueueAttributeRewriter]]) -> None:
+    def __init__(self, upstream: str, rewriters: Sequence[tuple[str, Any]]) -> None:
         self._upstream = upstream
         self._rewriters = tuple(rewriters)
 
-    def rewrite(self, declare: QueueDeclare) -> QueueAttributes:
-        durable: bool | None = None
-        auto_delete: bool | None = None
-        exclusive: bool | None = None
-        arguments: dict[str, Any] = {}
-        for plugin, rewriter in self._rewriters:
-            try:
-                wanted = _attributes(rewriter.rewrite(declare))
-            except BaseException as error:
-                let_through(error)
-                raise self._failure(plugin, declare.queue, error, amqp.QUEUE_DECLARE) from error
-            durable = durable if wanted.durable is None else wanted.durable
-            auto_delete = auto_delete if wanted.auto_delete is None else wanted.auto_delete
-            exclusive = exclusive if wanted.exclusive is None else wanted.exclusive
-            arguments |= wanted.arguments
-            declare = evolve(
-                declare,
-                durable=declare.durable if wanted.durable is None else wanted.durable,
-                auto_delete=declare.auto_delete if wanted.auto_delete is None else wanted.auto_delete,
-                exclusive=declare.exclusive if wanted.exclusive is None else wanted.exclusive,
-                arguments=_laid_over(declare.arguments, wanted.arguments),
-            )
-        return QueueAttributes(durable=durable, auto_delete=auto_delete, exclusive=exclusive, arguments=arguments)
-
-    def _failure(self, plugin: str, queue: str, error: BaseException, index: int = 0) -> PluginFailed:
-        nonsense = isinstance(error, _Nonsense)
+    def _failure(self, plugin: str, error: BaseException, index: int, subject: str, **subjects: str) -> PluginFailed:
+        nonsense = isinstance(error, Nonsense)
         told = f"rewriter '{plugin}' of upstream '{self._upstream}' failed: {error if nonsense else it_raised(error)}"
         text = str(error) if nonsense else f"{where_it_failed(error)}: {message_of(error)}"
-        fields = {"plugin": plugin, "upstream": self._upstream, "queue": queue, "text": text}
+        fields = {"plugin": plugin, "upstream": self._upstream, "subject": subject, **subjects, "text": text}
         return PluginFailed(LogId.REWRITER_FAILED, told, fields, index)
 
 
-@implementer(IQueueRenamer)
-class RenamerChain(RewriterChain):
-    """One that renames queues, too: each gets the name that those before it made, and back the last comes first."""
+@implementer(IQueueAttributeRewriter)
+class RewriterChain(_Chain):
+    """Asks each in turn, with what those before it made of the declare.
 
-    def __init__(self, upstream: str, rewriters: Sequence[tuple[str, IQueueAttributeRewriter]]) -> None:
+    `renamer` and `topology` are chains of those that are more than that, None if none is.
+    """
+
+    def __init__(self, upstream: str, rewriters: Sequence[Named]) -> None:
         super().__init__(upstream, rewriters)
-        self._renamers = [(plugin, each) for plugin, each in rewriters if IQueueRenamer.providedBy(each)]
+        renamers = [each for each in rewriters if IQueueRenamer.providedBy(each[1])]
+        self.renamer = RenamerChain(upstream, renamers) if renamers else None
+        topological = [each for each in rewriters if ITopologyRewriter.providedBy(each[1])]
+        self.topology = TopologyChain(upstream, topological) if topological else None
+
+    def rewrite(self, declare: QueueDeclare) -> QueueAttributes:
+        attributes = QueueAttributes()
+        for plugin, rewriter in self._rewriters:
+            try:
+                wanted = queue_attributes(rewriter.rewrite(declare))
+            except BaseException as error:
+                let_through(error)
+                queue = declare.queue
+                raise self._failure(plugin, error, amqp.QUEUE_DECLARE, f"queue {queue}", queue=queue) from error
+            flags = _given(wanted, "durable", "auto_delete", "exclusive")
+            attributes = evolve(attributes, **flags, arguments={**attributes.arguments, **wanted.arguments})
+            declare = evolve(declare, **flags, arguments=_laid_over(declare.arguments, wanted.arguments))
+        return attributes
+
+
+class RenamerChain(_Chain):
+    """Those that rename queues: each gets the name that those before it made, and back the last comes first."""
 
     def renamed(self, queue: str) -> str:
-        for plugin, renamer in self._renamers:
+        for plugin, renamer in self._rewriters:
             queue = self._name(plugin, renamer.renamed, queue)
         return queue
 
     def original(self, queue: str) -> str:
-        for plugin, renamer in reversed(self._renamers):
+        for plugin, renamer in reversed(self._rewriters):
             queue = self._name(plugin, renamer.original, queue)
         return queue
 
     def _name(self, plugin: str, answer: Callable[[str], str], queue: str) -> str:
         try:
-            return _queue_name(answer(queue))
+            return queue_name(answer(queue))
         except BaseException as error:
             let_through(error)
-            raise self._failure(plugin, queue, error) from error
+            raise self._failure(plugin, error, 0, f"queue {queue}", queue=queue) from error
 
 
-def _attributes(answer: object) -> QueueAttributes:
-    """The answer, if an upstream can be asked for what it says."""
-    if not isinstance(answer, QueueAttributes):
-        raise _Nonsense(f"it answered with {dismissed(answer)}, not with QueueAttributes")
-    for flag in _FLAGS:
-        value: object = getattr(answer, flag)
-        if value is not None and not isinstance(value, bool):
-            raise _Nonsense(f"its {flag} is {dismissed(value)}, neither true nor false nor None")
-    given: object = answer.arguments
-    if not isinstance(given, Mapping):
-        raise _Nonsense(f"its arguments are {dismissed(given)}, not a mapping")
-    for name, value in given.items():
-        if not isinstance(name, str):
-            raise _Nonsense(f"the name of one of its arguments is {dismissed(name)}, not a text")
-        try:
-            encode_table({name: value} if value is not None else {name: 0})
-        except BaseException as error:  # of whatever the value is made
-            let_through(error)
-            raise _Nonsense(f"its argument {name!r:.60} cannot be sent ({type(error).__name__})") from error
-    return answer
+class TopologyChain(_Chain):
+    """Those that also rewrite exchanges and bindings: each gets what those before it made."""
+
+    def rewrite_exchange(self, declare: ExchangeDeclare) -> ExchangeAttributes:
+        attributes = ExchangeAttributes()
+        for plugin, rewriter in self._rewriters:
+            try:
+                wanted = exchange_attributes(rewriter.rewrite_exchange(declare))
+            except BaseException as error:
+                let_through(error)
+                exchange = declare.exchange
+                subject = f"exchange {exchange}"
+                raise self._failure(plugin, error, amqp.EXCHANGE_DECLARE, subject, exchange=exchange) from error
+            given = _given(wanted, "type", "durable", "auto_delete", "internal")
+            attributes = evolve(attributes, **given, arguments={**attributes.arguments, **wanted.arguments})
+            declare = evolve(declare, **given, arguments=_laid_over(declare.arguments, wanted.arguments))
+        return attributes
+
+    def rewrite_binding(self, binding: Binding, index: int) -> BindingAttributes:
+        """`index` is the method's: whether the client binds or unbinds."""
+        attributes = BindingAttributes()
+        for plugin, rewriter in self._rewriters:
+            try:
+                wanted = binding_attributes(rewriter.rewrite_binding(binding))
+            except BaseException as error:
+                let_through(error)
+                source, destination = binding.source, binding.destination
+                subject = f"the binding of {binding.destination_type} {destination} to exchange {source}"
+                failure = self._failure(plugin, error, index, subject, exchange=source, destination=destination)
+                raise failure from error
+            given = _given(wanted, "routing_key")
+            attributes = evolve(attributes, **given, arguments={**attributes.arguments, **wanted.arguments})
+            binding = evolve(binding, **given, arguments=_laid_over(binding.arguments, wanted.arguments))
+        return attributes
 
 
-def _queue_name(answer: object) -> str:
-    """The answer, if it is a text that has octets."""
-    if not isinstance(answer, str):
-        raise _Nonsense(f"it answered with {dismissed(answer)}, not with the name of a queue")
-    try:
-        answer.encode()
-    except UnicodeEncodeError:
-        raise _Nonsense("it answered with a name of a queue that is no UTF-8") from None
-    return answer
+def _given(attributes: object, *names: str) -> dict[str, Any]:
+    """Those of these attributes that are not None."""
+    return {name: value for name in names if (value := getattr(attributes, name)) is not None}
 
 
 def _laid_over(arguments: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,12 +36,14 @@ from trabbits.session.opening import Opening, unavailable
 from trabbits.session.phase import BEFORE_OPEN, ENDING, Phase
 from trabbits.session.plain import PlainRelay
 from trabbits.session.plain_renaming import RenamingPlainRelay
+from trabbits.session.plain_rewriting import RewritingPlainRelay
 from trabbits.session.probing import Probing
 from trabbits.session.relay import Relay
 from trabbits.session.renaming import QueueNames
 from trabbits.session.secrets import SecretUpdates
 from trabbits.session.settings import SessionSettings
 from trabbits.session.timers import Supervision
+from trabbits.session.topology import Topology
 from trabbits.session.visible import Visible
 from trabbits.wire import constants as amqp
 from trabbits.wire.encode import empty_method, method_frame
@@ -217,7 +219,7 @@ class Session(Visible):
     def link_opened(self, name: str, node: str, frame_max: int, own_channel: int) -> Link:
         """An upstream opened the virtual host; returns the link whose octets are to be reported from now on."""
         index = next(i for i, upstream in enumerate(self.settings.upstreams) if upstream.name == name)
-        renamer = self.settings.upstreams[index].renamer
+        upstream = self.settings.upstreams[index]
         link = Link(
             name,
             node,
@@ -228,7 +230,8 @@ class Session(Visible):
             observation=self.observation,
             index=index,
             patching=len(self.settings.upstreams) > 1,
-            names=QueueNames(renamer, name, frame_max) if renamer is not None else None,
+            names=QueueNames(upstream.renamer, name, frame_max) if upstream.renamer is not None else None,
+            topology=Topology(upstream.topology, name, frame_max) if upstream.topology is not None else None,
             mirrors=self.settings.mirrors,
         )
         self.links.append(link)
@@ -389,8 +392,7 @@ class Session(Visible):
         self.phase = Phase.RUNNING
         self.links.sort(key=lambda link: link.index)
         if len(self.settings.upstreams) == 1:
-            plain = PlainRelay if self.links[0].names is None else RenamingPlainRelay
-            self.relay = plain(self, self.links[0])
+            self.relay = self._plain_relay(self.links[0])
         else:
             self.client_scanner.patching = True
             if self.settings.mirrors:
@@ -407,6 +409,12 @@ class Session(Visible):
         )
         self._tell_blocked(blocked.notice(self.links))
         self.scan_on()
+
+    def _plain_relay(self, link: Link) -> PlainRelay:
+        if link.names is not None:
+            return RenamingPlainRelay(self, link)
+        rewrites = self.settings.upstreams[link.index].rewriter is not None
+        return RewritingPlainRelay(self, link) if rewrites else PlainRelay(self, link)
 
     def _link_method(self, link: Link, index: int, channel: int, frame: bytes) -> Destination | None:
         if self.mirroring is not None and channel == link.mirror_channel and channel:

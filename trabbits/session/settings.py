@@ -15,7 +15,7 @@ from trabbits.session.announced import AnnouncedVersion
 from trabbits.session.authentication import MechanismSettings
 from trabbits.session.credentials import Mapped
 from trabbits.session.reply_keys import ReplyKeys
-from trabbits.session.rewriting import RenamerChain, RewriterChain
+from trabbits.session.rewriting import RenamerChain, RewriterChain, TopologyChain
 from trabbits.wire.constants import FRAME_MIN_SIZE
 
 
@@ -38,8 +38,13 @@ class UpstreamSettings:
 
     @property
     def renamer(self) -> RenamerChain | None:
-        """The rewriter, if it also renames queues."""
-        return self.rewriter if isinstance(self.rewriter, RenamerChain) else None
+        """Those of its rewriters that rename queues."""
+        return self.rewriter.renamer if self.rewriter is not None else None
+
+    @property
+    def topology(self) -> TopologyChain | None:
+        """Those of its rewriters that rewrite exchanges and bindings."""
+        return self.rewriter.topology if self.rewriter is not None else None
 
 
 @frozen

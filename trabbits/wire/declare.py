@@ -9,20 +9,10 @@ Source: AMQP 0-9-1 sections 1.7.2.1 (queue.declare) and 1.8.3.3 (basic.consume).
 
 from __future__ import annotations
 
-from struct import Struct
-from typing import Final
-
 from attrs import frozen
 
-from trabbits.wire.arguments import Arguments
-from trabbits.wire.constants import BASIC_CONSUME, FRAME_METHOD, QUEUE_DECLARE
-from trabbits.wire.encode import SHORT_STRING_MAX
-from trabbits.wire.encode import frame as build_frame
-from trabbits.wire.errors import Violation
-from trabbits.wire.table import check_table
-
-_HEAD: Final = Struct(">IH").pack
-_U32: Final = Struct(">I").pack
+from trabbits.wire.constants import BASIC_CONSUME, QUEUE_DECLARE
+from trabbits.wire.method_fields import arguments_of, build_method, last_table
 
 _PASSIVE, _DURABLE, _EXCLUSIVE, _AUTO_DELETE, _DECLARE_NOWAIT = 1, 2, 4, 8, 16
 _NO_LOCAL, _NO_ACK, _CONSUME_EXCLUSIVE, _CONSUME_NOWAIT = 1, 2, 4, 8
@@ -67,7 +57,7 @@ def parse_declare(frame: bytes | bytearray | memoryview) -> QueueDeclareFields:
 
     Raises `Violation` when they do not fill the frame, the name is not UTF-8 or the argument table is corrupt.
     """
-    read = _arguments_of(frame, QUEUE_DECLARE)
+    read = arguments_of(frame, QUEUE_DECLARE)
     ticket, queue, bits = read.short("ticket"), read.utf8("queue"), read.octet("bits")
     return QueueDeclareFields(
         ticket=ticket,
@@ -77,7 +67,7 @@ def parse_declare(frame: bytes | bytearray | memoryview) -> QueueDeclareFields:
         exclusive=bool(bits & _EXCLUSIVE),
         auto_delete=bool(bits & _AUTO_DELETE),
         nowait=bool(bits & _DECLARE_NOWAIT),
-        arguments=_last_table(read),
+        arguments=last_table(read),
         spare_bits=bits & ~(_PASSIVE | _DURABLE | _EXCLUSIVE | _AUTO_DELETE | _DECLARE_NOWAIT),
     )
 
@@ -92,12 +82,12 @@ def build_declare(channel: int, declare: QueueDeclareFields) -> bytes:
         | (_AUTO_DELETE if declare.auto_delete else 0)
         | (_DECLARE_NOWAIT if declare.nowait else 0)
     )
-    return _build(channel, QUEUE_DECLARE, declare.ticket, (declare.queue,), bits, declare.arguments)
+    return build_method(channel, QUEUE_DECLARE, declare.ticket, (declare.queue,), bits, declare.arguments)
 
 
 def parse_consume(frame: bytes | bytearray | memoryview) -> BasicConsumeFields:
     """The fields of a whole basic.consume frame.  Raises `Violation` as `parse_declare` does."""
-    read = _arguments_of(frame, BASIC_CONSUME)
+    read = arguments_of(frame, BASIC_CONSUME)
     ticket, queue, tag, bits = read.short("ticket"), read.utf8("queue"), read.utf8("consumer_tag"), read.octet("bits")
     return BasicConsumeFields(
         ticket=ticket,
@@ -107,7 +97,7 @@ def parse_consume(frame: bytes | bytearray | memoryview) -> BasicConsumeFields:
         no_ack=bool(bits & _NO_ACK),
         exclusive=bool(bits & _CONSUME_EXCLUSIVE),
         nowait=bool(bits & _CONSUME_NOWAIT),
-        arguments=_last_table(read),
+        arguments=last_table(read),
         spare_bits=bits & ~(_NO_LOCAL | _NO_ACK | _CONSUME_EXCLUSIVE | _CONSUME_NOWAIT),
     )
 
@@ -122,32 +112,4 @@ def build_consume(channel: int, consume: BasicConsumeFields) -> bytes:
         | (_CONSUME_NOWAIT if consume.nowait else 0)
     )
     names = (consume.queue, consume.consumer_tag)
-    return _build(channel, BASIC_CONSUME, consume.ticket, names, bits, consume.arguments)
-
-
-def _arguments_of(frame: bytes | bytearray | memoryview, index: int) -> Arguments:
-    arguments = Arguments(frame)
-    if arguments.index != index:
-        raise arguments.malformed("it is another method")
-    return arguments
-
-
-def _last_table(arguments: Arguments) -> bytes:
-    """The argument table, checked; it must be the last field."""
-    octets = arguments.long_string("arguments")
-    arguments.finish()
-    try:
-        check_table(octets)
-    except Violation as violation:
-        raise arguments.malformed(violation.text) from None
-    return octets
-
-
-def _build(channel: int, index: int, ticket: int, names: tuple[bytes, ...], bits: int, arguments: bytes) -> bytes:
-    parts = [_HEAD(index, ticket)]
-    for name in names:
-        if len(name) > SHORT_STRING_MAX:
-            raise ValueError(f"name of {len(name)} octets, {SHORT_STRING_MAX} are possible")
-        parts += (bytes((len(name),)), name)
-    parts += (bytes((bits,)), _U32(len(arguments)), arguments)
-    return build_frame(FRAME_METHOD, channel, b"".join(parts))
+    return build_method(channel, BASIC_CONSUME, consume.ticket, names, bits, consume.arguments)

@@ -10,6 +10,7 @@ from trabbits.testing.contracts.policies import ConnectionPolicyTestsMixIn
 from trabbits.testing.contracts.rewriters import QueueAttributeRewriterTestsMixIn, QueueRenamerTestsMixIn
 from trabbits.testing.contracts.routing import RoutingStrategyTestsMixIn
 from trabbits.testing.contracts.selectors import NodeSelectorTestsMixIn
+from trabbits.testing.contracts.topology import TopologyRewriterTestsMixIn
 
 __all__ = [
     "AuthMechanismTestsMixIn",
@@ -19,4 +20,5 @@ __all__ = [
     "QueueAttributeRewriterTestsMixIn",
     "QueueRenamerTestsMixIn",
     "RoutingStrategyTestsMixIn",
+    "TopologyRewriterTestsMixIn",
 ]

@@ -1,6 +1,7 @@
 """The contract of queue rewriters.
 
-Lives here: `QueueAttributeRewriterTestsMixIn` and `QueueRenamerTestsMixIn`.  Must not know: what any rewriter changes.
+Lives here: `QueueAttributeRewriterTestsMixIn` and `QueueRenamerTestsMixIn`, and what of it holds for those of
+exchanges and bindings (``topology.py``) as well.  Must not know: what any rewriter changes.
 """
 
 from __future__ import annotations
@@ -38,9 +39,33 @@ _ARGUMENTS: Final[tuple[dict[str, Any], ...]] = (
 _KNOWN: Final = tuple(sorted({name for arguments in _ARGUMENTS for name in arguments}))
 
 
-_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 #: Names that begin like this are the brokers' and trabbits' own.
 _RESERVED: Final = ("amq.", "trabbits.gen-")
+
+
+def require_attributes(asked: str, answer: object, wanted: type[Any], *flags: str) -> None:
+    """The answer is of this class, its flags are true, false or None, and its arguments are a mapping."""
+    require(isinstance(answer, wanted), f"{asked} answered {answer!r:.200}, no {wanted.__name__}")
+    for name in flags:
+        value = getattr(answer, name)
+        require(value is None or isinstance(value, bool), f"{asked} answered {name} {value!r}, no bool or None")
+    arguments = getattr(answer, "arguments", None)
+    require(isinstance(arguments, Mapping), f"{asked} answered arguments {arguments!r:.200}")
+
+
+def require_arguments(asked: str, wanted: Mapping[Any, Any]) -> None:
+    """AMQP has room for the names, and for the values that are not None."""
+    for name, value in wanted.items():
+        fits = isinstance(name, str) and 0 < len(name.encode("utf-8", "surrogatepass")) <= 255
+        require(fits, f"{asked} wants an argument named {name!r:.100}")
+        if value is None:
+            continue
+        try:
+            check_table(encode_table({name: value}))
+        except Exception as error:
+            text = f"{asked} wants {name} to be {value!r:.100}, which AMQP cannot carry"
+            raise AssertionError(text) from error
 
 
 class QueueAttributeRewriterTestsMixIn(PluginTestsMixIn):
@@ -53,30 +78,14 @@ class QueueAttributeRewriterTestsMixIn(PluginTestsMixIn):
         """The answer to any declare is a `QueueAttributes` whose fields have the types that they should have."""
         rewriter = self.make_plugin(self.make_reactor())
         for declare in self._all_declares():
-            answer = rewriter.rewrite(declare)
-            asked = f"rewrite({declare!r:.200})"
-            require(isinstance(answer, QueueAttributes), f"{asked} answered {answer!r:.200}, no QueueAttributes")
-            for name in ("durable", "auto_delete", "exclusive"):
-                value = getattr(answer, name)
-                require(value is None or isinstance(value, bool), f"{asked} answered {name} {value!r}, no bool or None")
-            require(isinstance(answer.arguments, Mapping), f"{asked} answered arguments {answer.arguments!r:.200}")
+            asked, answer = f"rewrite({declare!r:.200})", rewriter.rewrite(declare)
+            require_attributes(asked, answer, QueueAttributes, "durable", "auto_delete", "exclusive")
 
     def test_arguments_can_be_sent(self) -> None:
         """What is added to the arguments has a name and a value that AMQP has room for."""
         rewriter = self.make_plugin(self.make_reactor())
         for declare in self._all_declares():
-            wanted = rewriter.rewrite(declare).arguments
-            asked = f"rewrite({declare!r:.200})"
-            for name, value in wanted.items():
-                fits = isinstance(name, str) and 0 < len(name.encode("utf-8", "surrogatepass")) <= 255
-                require(fits, f"{asked} wants an argument named {name!r:.100}")
-                if value is None:
-                    continue
-                try:
-                    check_table(encode_table({name: value}))
-                except Exception as error:
-                    text = f"{asked} wants {name} to be {value!r:.100}, which AMQP cannot carry"
-                    raise AssertionError(text) from error
+            require_arguments(f"rewrite({declare!r:.200})", rewriter.rewrite(declare).arguments)
 
     def test_the_same_declare_gets_the_same_answer(self) -> None:
         """A client that declares its queue again must not be told with 406 that it is another one."""
@@ -168,5 +177,5 @@ class QueueRenamerTestsMixIn(QueueAttributeRewriterTestsMixIn):
         yield from self.names
         for text in ODD_TEXTS:
             # Names that are no UTF-8 never get here.
-            if text and not _LONE_SURROGATE.search(text):
+            if text and not LONE_SURROGATE.search(text):
                 yield text
