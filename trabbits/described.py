@@ -21,7 +21,10 @@ from pydantic_core import CoreSchema
 
 
 class Described(BaseModel):
-    """The docstring of a field is its description in the JSON Schema, unless its `Field` has one."""
+    """The docstring of a field is its description in the JSON Schema, unless its `Field` has one.
+
+    A class with a `__get_pydantic_json_schema__` of its own begins with what this one returns.
+    """
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
