@@ -10,6 +10,10 @@ PORT ?= 6672
 # How many processes share the tests, file by file; each starts RabbitMQ nodes of its own.
 JOBS ?= 2
 
+# Images of containers often forbid Python to keep what it has compiled. Tests start more than a hundred processes, and
+# each would compile trabbits anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 RUN_READY := $(VENV)/.ready-run
 DEV_READY := $(VENV)/.ready-dev
 

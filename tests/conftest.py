@@ -20,7 +20,15 @@ from xdist.scheduler import LoadScopeScheduling
 pytest_plugins = ["tests.rabbitmq", "tests.proxy"]
 
 # `target` asks for its nodes only when it runs, so they do not show in a test's list of fixtures.
-BROKER_FIXTURES = {"rabbit_pair", "rabbit_node", "rabbit_cluster", "trabbits", "target"}
+BROKER_FIXTURES = {"rabbit_pair", "rabbit_node", "spare_node", "rabbit_cluster", "trabbits", "target"}
+
+#: The files whose tests freeze and kill the spare node; one process runs them all, and starts it once.
+WITH_SPARE_NODE = {
+    "tests/faults/test_links.py",
+    "tests/faults/test_slow_readers.py",
+    "tests/faults/test_stopping.py",
+    "tests/upstream/test_links_to_rabbitmq.py",
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,11 +43,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.broker)
         if "rabbit_cluster" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.cluster)
+        if "spare_node" in getattr(item, "fixturenames", ()) and scope_of(item.nodeid) != "spare node":
+            raise pytest.UsageError(f"{item.nodeid} uses the spare node: its file belongs into WITH_SPARE_NODE")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """Share the tests out file by file, but those with a cluster all to one process: each would start one."""
+    """Share the tests out file by file, but those with a cluster, or the spare node, to one: each would start it."""
     scheduling = LoadScopeScheduling(config, log)
     scheduling._split_scope = scope_of  # a method, which gets nothing but the id
     return scheduling
@@ -48,6 +58,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 def scope_of(nodeid: str) -> str:
     """What tests have to have in common to be run by one process."""
     path = nodeid.partition("::")[0]
+    if path in WITH_SPARE_NODE:
+        return "spare node"
     return path.rpartition("/")[0] if path.startswith("tests/cluster/") else path
 
 

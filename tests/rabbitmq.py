@@ -1,7 +1,8 @@
 """Fixtures with real RabbitMQ nodes.
 
 `rabbit_a` and `rabbit_b` are started together at first use and live as long as the test run; a test keeps to itself by
-its own virtual host (`vhost`). A test that stops, freezes or configures a node takes one of its own (`rabbit_node`).
+its own virtual host (`vhost`). A test that freezes or kills a node takes the spare one (`spare_node`), one that
+configures it, or wants it new, has one of its own (`rabbit_node`).
 """
 
 from __future__ import annotations
@@ -49,6 +50,20 @@ def rabbit_a(rabbit_pair: tuple[RabbitNode, RabbitNode]) -> RabbitNode:
 def rabbit_b(rabbit_pair: tuple[RabbitNode, RabbitNode]) -> RabbitNode:
     """The second shared node, not clustered with the first."""
     return rabbit_pair[1]
+
+
+@pytest.fixture(scope="session")
+def spare_node_process() -> Iterator[RabbitNode]:
+    """A node that tests may freeze and kill; see `spare_node`."""
+    with RabbitNode("spare") as node:
+        yield node
+
+
+@pytest.fixture
+def spare_node(spare_node_process: RabbitNode) -> Iterator[RabbitNode]:
+    """A running node to be frozen or killed, for one test at a time."""
+    yield spare_node_process.start()
+    spare_node_process.resume()
 
 
 @pytest.fixture

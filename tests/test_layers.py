@@ -24,6 +24,7 @@ PACKAGE = ROOT / "trabbits"
 LAYERS = [
     "log_ids",  # names of log lines, used everywhere
     "failures",  # what may be told of somebody else's code
+    "described",  # models with docstrings
     "wire",
     "interfaces",  # what plugins implement; the session calls them
     "session",

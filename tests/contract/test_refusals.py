@@ -21,12 +21,10 @@ from tests.contract.target import (
     connections_named,
     fan_config,
     only_fan,
-    plain_config,
     proxied,
     unique,
 )
 from tests.proxy import ProxyFactory
-from tests.rabbitmq import NodeFactory
 from trabbits.testing.management import Management
 from trabbits.testing.rabbitmq import RabbitNode
 from trabbits.testing.raw_client import CAPABILITIES, RawClient, eventually
@@ -240,22 +238,6 @@ def test_a_slow_client_does_not_use_up_its_upstreams_time(
     client.open_vhost("/")
     client.expect(commands.Connection.OpenOk)
     client.close_politely()
-
-
-def test_a_node_that_dies_is_320_for_its_clients_and_comes_back(
-    trabbits: ProxyFactory, rabbit_node: NodeFactory
-) -> None:
-    node = rabbit_node("mortal", plugins=())
-    proxy = trabbits(plain_config(node))
-    client = RawClient.open(HOST, proxy.port)
-    client.open_channel(1)
-    node.kill()
-    close = client.expect(commands.Connection.Close, timeout=10)
-    assert close.reply_code == 320
-    assert "'a'" in close.reply_text or '"a"' in close.reply_text
-    assert knock(dial(proxy)).reply_code == 320
-    node.start()
-    RawClient.open(HOST, proxy.port).close_politely()
 
 
 @proxied

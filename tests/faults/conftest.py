@@ -95,17 +95,9 @@ def bystander(proxy: TrabbitsProcess, faults_vhost: str) -> Iterator[Bystander]:
     bystander.stop()
 
 
-@pytest.fixture(scope="session")
-def spare_node_process(faults_vhost: str) -> Iterator[RabbitNode]:
-    """A node that tests may freeze and kill; see `spare_node`."""
-    with RabbitNode("spare") as node:
-        assert node.management is not None
-        node.management.add_vhost(faults_vhost)
-        yield node
-
-
 @pytest.fixture
-def spare_node(spare_node_process: RabbitNode) -> Iterator[RabbitNode]:
-    """A running node to be frozen or killed, for one test at a time."""
-    yield spare_node_process.start()
-    spare_node_process.resume()
+def spare_node(spare_node: RabbitNode, faults_vhost: str) -> RabbitNode:
+    """A running node to be frozen or killed, with the virtual host of these tests."""
+    assert spare_node.management is not None
+    spare_node.management.add_vhost(faults_vhost)
+    return spare_node

@@ -62,10 +62,22 @@ def spare_proxy(
     request: pytest.FixtureRequest, spare_node: RabbitNode, rabbit_a: RabbitNode
 ) -> Iterator[TrabbitsProcess]:
     """A proxy in front of the spare node, alone or together with node A; heartbeats every second."""
+    yield from running(in_front_of(spare_node, rabbit_a if request.param == "fan" else None))
+
+
+@pytest.fixture
+def spare_proxies(spare_node: RabbitNode, rabbit_a: RabbitNode) -> Iterator[list[TrabbitsProcess]]:
+    """Both of them."""
+    for plain in running(in_front_of(spare_node)):
+        for fan in running(in_front_of(spare_node, rabbit_a)):
+            yield [plain, fan]
+
+
+def in_front_of(spare_node: RabbitNode, other: RabbitNode | None = None) -> TrabbitsProcess:
     upstreams: list[dict[str, Any]] = [{"name": "spare", "address": spare_node.address}]
-    if request.param == "fan":
-        upstreams.append({"name": "a", "address": rabbit_a.address, "routing": {"key_patterns": ["a.#"]}})
-    yield from running(TrabbitsProcess({"upstreams": upstreams, "heartbeat": 1}))
+    if other is not None:
+        upstreams.append({"name": "a", "address": other.address, "routing": {"key_patterns": ["a.#"]}})
+    return TrabbitsProcess({"upstreams": upstreams, "heartbeat": 1})
 
 
 def assert_lost(close: commands.Connection.Close, node: RabbitNode, words: str) -> None:
@@ -114,13 +126,16 @@ def test_a_node_that_freezes(
     assert_nobody_is_left(spare_proxy, faults_vhost, rabbit_a, spare_node)
 
 
-def test_a_node_that_is_killed(
-    spare_proxy: TrabbitsProcess, spare_node: RabbitNode, rabbit_a: RabbitNode, faults_vhost: str
+def test_a_node_that_is_killed_and_comes_back(
+    spare_proxies: list[TrabbitsProcess], spare_node: RabbitNode, rabbit_a: RabbitNode, faults_vhost: str
 ) -> None:
-    """All its clients are told, at once; clients of other nodes notice nothing; afterwards nobody is left."""
+    """All its clients are told, at once; clients of other nodes notice nothing; afterwards nobody is left.
+
+    Others are refused, until it is back.
+    """
     for neighbour in running(TrabbitsProcess(plain_config(rabbit_a))):
-        with Bystander(HOST, neighbour.port, faults_vhost) as bystander, ThreadPoolExecutor(CLIENTS) as pool:
-            workers = [Worker.open(spare_proxy, faults_vhost) for _ in range(CLIENTS)]
+        with Bystander(HOST, neighbour.port, faults_vhost) as bystander, ThreadPoolExecutor(2 * CLIENTS) as pool:
+            workers = [Worker.open(proxy, faults_vhost) for proxy in spare_proxies for _ in range(CLIENTS)]
             all_closed = [pool.submit(worker.until_closed) for worker in workers]
             for worker in workers:
                 eventually(lambda worker=worker: worker.rounds > 3)  # type: ignore[misc]
@@ -128,10 +143,14 @@ def test_a_node_that_is_killed(
             for closed in all_closed:
                 assert_lost(closed.result(20), spare_node, "the connection")
             bystander.goes_on()
-    spare_proxy.wait_for_log(event="link_lost", upstream="spare")
-    refused = RawClient.dial(HOST, spare_proxy.port)
-    refused.start("guest", "guest")
-    assert_lost(refused.expect(commands.Connection.Close), spare_node, "refused the TCP connection")
-    refused.close()
-    assert len(spare_proxy.find_logs(event="link_lost", upstream="spare")) == CLIENTS
-    assert_nobody_is_left(spare_proxy, faults_vhost, rabbit_a, spare_node.start())
+    for proxy in spare_proxies:
+        proxy.wait_for_log(event="link_lost", upstream="spare")
+        refused = RawClient.dial(HOST, proxy.port)
+        refused.start("guest", "guest")
+        assert_lost(refused.expect(commands.Connection.Close), spare_node, "refused the TCP connection")
+        refused.close()
+        assert len(proxy.find_logs(event="link_lost", upstream="spare")) == CLIENTS
+    spare_node.start()
+    for proxy in spare_proxies:
+        RawClient.open(HOST, proxy.port, vhost=faults_vhost).close_politely()
+        assert_nobody_is_left(proxy, faults_vhost, rabbit_a, spare_node)

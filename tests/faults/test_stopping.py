@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -132,18 +131,11 @@ def test_while_links_are_being_opened(trabbits: ProxyFactory, script: Script, st
         assert eventually(lambda: silent.peers[0].gone)
 
 
-@pytest.fixture
-def frozen_node(spare_node: RabbitNode) -> Iterator[RabbitNode]:
-    """A node that a test freezes."""
-    yield spare_node
-    spare_node.resume()
-
-
-def test_while_a_node_is_frozen(trabbits: ProxyFactory, frozen_node: RabbitNode) -> None:
+def test_while_a_node_is_frozen(trabbits: ProxyFactory, spare_node: RabbitNode) -> None:
     """Its links end without its answer."""
-    proxy = trabbits({"upstreams": [{"name": "frozen", "address": frozen_node.address}]})
+    proxy = trabbits({"upstreams": [{"name": "frozen", "address": spare_node.address}]})
     client = RawClient.open(HOST, proxy.port)
-    frozen_node.pause()
+    spare_node.pause()
     proxy.send_signal(signal.SIGTERM)
     assert client.expect(commands.Connection.Close).reply_text == FAREWELL
     client.send(commands.Connection.CloseOk())

@@ -135,29 +135,29 @@ def wait_until_closed(port: int, host: str = HOST) -> None:
     eventually(refused, what="the port is closed")
 
 
-@pytest.mark.parametrize("case", ["no file", "no certificate", "another key", "no authority", "a port in use"])
 def test_a_reload_that_cannot_work_changes_nothing(
-    case: str, trabbits: ProxyFactory, authority: Authority, server: Issued, tmp_path: Path
+    trabbits: ProxyFactory, authority: Authority, server: Issued
 ) -> None:
+    """... and neither do others behind it."""
     proxy = trabbits(config(server), ["--no-reuse-port"])
     port = port_of(proxy)
     _, before = greeted(port, authority.context())
     other = authority.issue("other")
     with socket.create_server((HOST, 0)) as taken:
-        wanted, path = {
-            "no file": (config(server, certificate="/nowhere"), "tls.certificate"),
-            "no certificate": (config(server, certificate=server.key), "tls.certificate"),
-            "another key": (config(server, key=other.key), "tls.key"),
-            "no authority": (config(server, client_ca=server.key), "tls.client_ca"),
-            "a port in use": (config(other, listen=f"{HOST}:{taken.getsockname()[1]}"), "tls.listen"),
-        }[case]
-        seen = reloaded(proxy, wanted, "config_refused")
-    assert path in str(proxy.find_logs(event="config_refused")[0]["text"])
-    client, after = greeted(port, authority.context())
-    client.close()
-    assert after == before
-    assert not proxy.find_logs(event="listening")[2:]
-    assert seen
+        for what, wanted, path in (
+            ("no file", config(server, certificate="/nowhere"), "tls.certificate"),
+            ("no certificate", config(server, certificate=server.key), "tls.certificate"),
+            ("another key", config(server, key=other.key), "tls.key"),
+            ("no authority", config(server, client_ca=server.key), "tls.client_ca"),
+            ("a port in use", config(other, listen=f"{HOST}:{taken.getsockname()[1]}"), "tls.listen"),
+        ):
+            seen = reloaded(proxy, wanted, "config_refused")
+            assert seen, what
+            assert path in str(proxy.wait_for_log(event="config_refused", after=seen)["text"]), what
+            client, after = greeted(port, authority.context())
+            client.close()
+            assert after == before, what
+            assert not proxy.find_logs(event="listening")[2:], what
 
 
 def test_a_start_that_cannot_work(trabbits: ProxyFactory, server: Issued) -> None:

@@ -13,7 +13,6 @@ from pamqp import commands, frame, header
 from twisted.internet import reactor as _reactor
 from twisted.internet.task import deferLater
 
-from tests.rabbitmq import NodeFactory
 from tests.upstream.making import upstream_at
 from tests.upstream.scripted import HEARTBEAT, LOGIN, VIRTUAL_HOST, Receiver
 from trabbits.testing.rabbitmq import RabbitNode
@@ -199,8 +198,8 @@ async def test_a_forced_close_is_told_with_320(rabbit_a: RabbitNode, vhost: str,
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_node_that_freezes_and_dies(rabbit_node: NodeFactory) -> None:
-    node = rabbit_node("frozen", plugins=())
+async def test_a_node_that_freezes_and_dies(spare_node: RabbitNode) -> None:
+    node = spare_node
     link, receiver = await attached(node, "/", heartbeat=1)
     healthy, closing = await attached(node, "/")
     node.pause()

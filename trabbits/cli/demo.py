@@ -21,6 +21,7 @@ import click
 
 from trabbits.cli.demo_report import first_words, last_words, progress, report
 from trabbits.cli.demo_screen import Screen
+from trabbits.cli.memory import hold_the_collector
 from trabbits.cli.options import serving_options
 from trabbits.cli.terminal import complain, width
 
@@ -86,6 +87,7 @@ def demo(
     Ctrl-C ends it.
     """
     begun = time.monotonic()
+    hold_the_collector()
     # From now on it ends as by Ctrl-C, cleaned up behind; once it runs, signals are the proxy's.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -19,6 +19,7 @@ from trabbits.cli.completion import completion
 from trabbits.cli.demo import demo
 from trabbits.cli.environment import is_true
 from trabbits.cli.manage import manage
+from trabbits.cli.memory import hold_the_collector
 from trabbits.cli.options import serving_options
 from trabbits.cli.plugins import plugins
 
@@ -77,6 +78,7 @@ def run(
 
     Without a configuration, clients are passed on to a broker at localhost:5672.
     """
+    hold_the_collector()
     from trabbits.cli.run import run_proxy
     from trabbits.service import Options
 

@@ -32,6 +32,7 @@ from trabbits.config.durations import Duration, Heartbeat, PositiveDuration
 from trabbits.config.errors import expected
 from trabbits.config.plugin_use import MechanismUse, PolicyUse, RewriterUse, RoutingUse, SelectorUse
 from trabbits.config.secret_files import SecretFileField
+from trabbits.described import Described
 
 
 def _printable(name: str) -> str:
@@ -85,12 +86,10 @@ FileName = Annotated[str, Field(min_length=1), AfterValidator(_path)]
 VirtualHost = Annotated[str, Field(min_length=1), AfterValidator(_short_text)]
 
 
-class Section(BaseModel):
+class Section(Described):
     """What all parts of the configuration have in common."""
 
-    model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, arbitrary_types_allowed=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
 class RoutingConfig(Section):

@@ -25,6 +25,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails
 from zope.interface.interface import InterfaceClass
 
 from trabbits.config.errors import Location, Told, expected, told
+from trabbits.described import Described
 from trabbits.failures import fence, where_it_failed
 from trabbits.interfaces import (
     IAuthMechanism,
@@ -43,10 +44,10 @@ _DEPTH_LIMIT = 48
 _Place = tuple[str | int, ...]
 
 
-class PluginUse(BaseModel):
+class PluginUse(Described):
     """A plugin and its options."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     plugin: str
     """Its name; `trabbits plugins list` shows all."""

@@ -10,20 +10,22 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Generic, TypeVar
 
 from attrs import field, frozen
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+from pydantic import AfterValidator, ConfigDict, ValidationInfo
 from pydantic_core import PydanticCustomError
 from twisted.plugin import IPlugin
 from zope.interface import Attribute, Interface, implementer
 from zope.interface.interface import InterfaceClass
 
+from trabbits.described import Described
 
-class PluginOptions(BaseModel):
+
+class PluginOptions(Described):
     """The base of all options: strict, as the rest of the configuration; what is not declared is refused.
 
     A field's docstring is its description, a `pydantic.SecretStr` is masked in every output.
     """
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 def _known_upstream(name: str, info: ValidationInfo) -> str:

@@ -28,6 +28,7 @@ from pamqp.header import ProtocolHeader
 
 from trabbits.testing.management import Management
 from trabbits.testing.processes import ChildProcess, StartError, free_port, reaper, remove_folder
+from trabbits.testing.rabbitmq_home import make_home
 
 SCRIPT_PLACES = ("/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin", "/opt/rabbitmq*/sbin", "/usr/local/sbin")
 START_TIMEOUT = 90.0
@@ -83,6 +84,7 @@ class RabbitNode:
         self.management: Management | None = None
         self._dist_port = 0
         self._process: ChildProcess | None = None
+        self._own_scripts: Path | None = None
         reaper.remove_at_end(self.folder)
 
     @property
@@ -109,6 +111,8 @@ class RabbitNode:
         if self.running:
             return self
         first_start = self.port == 0
+        if first_start:
+            self._own_scripts = make_home(_scripts(), self.plugins, self.folder / "home")
         for attempt in range(START_ATTEMPTS if first_start else 1):
             if first_start:
                 self._choose_ports()
@@ -219,6 +223,8 @@ class RabbitNode:
     def _environment(self) -> dict[str, str]:
         folder = str(self.folder)
         inherited = {key: value for key, value in os.environ.items() if key in ("PATH", "LANG", "LC_ALL", "TMPDIR")}
+        if self._own_scripts is not None:
+            inherited["RABBITMQ_SCRIPTS_DIR"] = str(self._own_scripts)
         flags = f"+S {self.schedulers}:{self.schedulers} +SDcpu 1:1 +SDio 2 +A 4"
         return {
             "LANG": "C.UTF-8",
