@@ -111,7 +111,7 @@ def options_of(random: Random, steps: int | None = None) -> Options:
     topology = some_of(random, names, 0.6) if random.random() < 0.3 else ""
     if topology:
         # Rare as they are, nothing would be seen of it.
-        favours |= {"_bind": 6.0, "_exchange": 4.0}
+        favours |= {"_bind": 8.0, "_exchange": 10.0}
     return Options(
         names=names,
         optional=optional,

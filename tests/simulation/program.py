@@ -380,15 +380,13 @@ class Program:
         nowait = self.random.random() < 0.2
         name = f"x-{self.random.randint(1, 2)}"
         roll = self.random.random()
-        if roll < 0.5:
+        if roll < 0.4 or name not in client.exchanges:
             client.exchanges.add(name)
             declare = Exchange.Declare(exchange=name, exchange_type="fanout", auto_delete=True, nowait=nowait)
             self._ask_for(client, state, declare, Exchange.DeclareOk)
-        elif name not in client.exchanges:
-            return
-        elif roll < 0.7:
+        elif roll < 0.65:
             self._ask_for(client, state, Exchange.Bind(0, name, "xf", "", nowait, {}), Exchange.BindOk)
-        elif roll < 0.8:
+        elif roll < 0.85:
             self._ask_for(client, state, Exchange.Unbind(0, name, "xf", "", nowait, {}), Exchange.UnbindOk)
         else:
             octets = on(state.number, Exchange.Delete(exchange=name, if_unused=False, nowait=nowait))
