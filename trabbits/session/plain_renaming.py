@@ -2,48 +2,26 @@
 
 Lives here: which common methods are no common case then, and channels that trabbits has to close itself because of a
 name that the upstream cannot have.
-Must not know: how names are changed (``renaming.py``; `Link.send` and `Session` do it).
+Must not know: how names are changed (``renaming.py``; `Link` and `Session` do it).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from trabbits.log_ids import LogId
 from trabbits.session.link import Link
 from trabbits.session.plain import PlainRelay
 from trabbits.session.plain_channel import ChannelState
+from trabbits.session.renamed_content import unless_named
 from trabbits.session.renaming import UnusableName
 from trabbits.wire import constants as amqp
 from trabbits.wire.encode import channel_close, empty_method
-from trabbits.wire.queue_names import (
-    deliver_names_queue,
-    get_ok_names_queue,
-    publish_names_queue,
-    return_names_queue,
-)
-from trabbits.wire.scanner import DISCARD, Destination, Route
+from trabbits.wire.queue_names import NAMES_QUEUE
+from trabbits.wire.scanner import DISCARD, UNDECIDED, Content, Destination, Route
 
 if TYPE_CHECKING:
     from trabbits.session.session import Session
-
-#: Messages that may name a queue, and how to see whether one does.
-_NAMES_QUEUE: Final[dict[int, Callable[[bytes, int], bool]]] = {
-    amqp.BASIC_PUBLISH: publish_names_queue,
-    amqp.BASIC_DELIVER: deliver_names_queue,
-    amqp.BASIC_GET_OK: get_ok_names_queue,
-    amqp.BASIC_RETURN: return_names_queue,
-}
-
-
-def _unless(names_queue: Callable[[bytes, int], bool], route: Route) -> Route:
-    """The route for messages that name no queue."""
-
-    def taken(octets: bytes, start: int, end: int, number: int) -> Destination | None:
-        return None if names_queue(octets, start) else route(octets, start, end, number)
-
-    return taken
 
 
 class _Refused:
@@ -69,22 +47,38 @@ class RenamingPlainRelay(PlainRelay):
         super().start()
         for scanner in (self._session.client_scanner, self._link.scanner):
             self._accounts |= scanner.carrying
-            scanner.carrying = {index: _unless(_NAMES_QUEUE[index], route) for index, route in scanner.carrying.items()}
+            scanner.carrying = {
+                index: unless_named(route, NAMES_QUEUE[index]) for index, route in scanner.carrying.items()
+            }
 
     def client_method(self, index: int, channel: int, frame: bytes) -> Destination | None:
         refused = self._refused.get(channel)
         if refused is not None:
             return self._client_after_refusal(refused, index, channel)
-        known = self._channels.get(channel)
-        if known is not None:
+        if channel in self._channels:
+            if index == amqp.BASIC_PUBLISH:
+                self._session.client_scanner.await_header(
+                    lambda content, header: self._publish_whole(channel, frame, content, header)
+                )
+                return UNDECIDED
             assert self._link.names is not None
             try:
                 self._link.names.frame_for_link(frame)
             except UnusableName as error:
-                # On a channel that is closing, the node would not look at it.
-                return self._refuse(index, channel, error.text) if known.state is ChannelState.OPEN else DISCARD
+                return self._refuse(index, channel, error.text)
             self._account(index, channel, frame)
         return super().client_method(index, channel, frame)
+
+    def _publish_whole(self, channel: int, frame: bytes, content: Content, header: bytes) -> None:
+        """A publish that may name queues, up to its content header."""
+        try:
+            message = self._link.message(frame, header)
+        except UnusableName as error:
+            content.destination = self._refuse(amqp.BASIC_PUBLISH, channel, error.text)
+            return
+        self._account(amqp.BASIC_PUBLISH, channel, frame)
+        self._link.begin(*message)
+        content.destination = self._to_link
 
     def link_method(self, link: Link, index: int, channel: int, frame: bytes) -> Destination | None:
         refused = self._refused.get(channel)
@@ -105,6 +99,10 @@ class RenamingPlainRelay(PlainRelay):
     # Channels that end with an error
 
     def _refuse(self, index: int, channel: int, text: str) -> Destination:
+        known = self._channels.get(channel)
+        if known is None or known.state is not ChannelState.OPEN:
+            # On a channel that is closing, the node would not look at it.
+            return DISCARD
         reply = f"{amqp.REPLY_NAMES[amqp.PRECONDITION_FAILED]} - {text}"
         self._session.log(LogId.CHANNEL_ERROR_SENT, channel=channel, code=amqp.PRECONDITION_FAILED, text=reply)
         del self._channels[channel]
