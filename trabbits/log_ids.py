@@ -112,6 +112,11 @@ class LogId(Enum):
     PLUGIN_BROKEN = ("TR306", "warn", "plugin {plugin} ({origin}) cannot be used: {text}")
 
     REWRITER_FAILED = ("TR309", "error", "{upstream}: rewriter {plugin} failed for {subject}: {text}")
+    HEADERS_NOT_RENAMED = (
+        "TR311",
+        "warn",
+        "{upstream}: headers that the client's names of queues make too large keep its own ({octets} octets)",
+    )
     MECHANISM_FAILED = ("TR310", "error", "authentication mechanism {plugin} failed: {text}")
 
     COPY_DROPPED = ("TR307", "warn", "messages are not copied to {upstream}: {text}")

@@ -12,7 +12,7 @@ from typing import Any
 import pika
 import pytest
 from pamqp import commands
-from pika.exceptions import ChannelClosedByBroker
+from pika.exceptions import ChannelClosedByBroker, UnroutableError
 
 from tests.contract.conftest import running
 from tests.contract.receiving import Inbox
@@ -227,6 +227,93 @@ def test_dead_letters_find_their_queue(renaming: Target, upstream: str) -> None:
     assert corpses.bodies == [b"bad"]
     for each in (queue, dead):
         channel.queue_delete(each)
+
+
+@each_upstream
+def test_further_keys_reach_their_queues(renaming: Target, upstream: str) -> None:
+    """CC and BCC of a publish to the default exchange; what is delivered has the client's names, and no BCC."""
+    channel = renaming.channel()
+    channel.confirm_delivery()
+    queue, carbon, blind = (renaming.key_for(upstream, unique(name)) for name in ("q", "cc", "bcc"))
+    for each in (queue, carbon, blind):
+        channel.queue_declare(each)
+    properties = pika.BasicProperties(headers={"CC": [carbon], "BCC": [blind], "mine": 5})
+    channel.basic_publish("", queue, b"for all", properties, mandatory=True)
+    for each in (queue, carbon, blind):
+        method, found, body = channel.basic_get(each, auto_ack=True)
+        assert (method.routing_key, body) == (queue, b"for all")
+        assert found.headers == {"CC": [carbon], "mine": 5}
+        channel.queue_delete(each)
+
+
+def test_a_further_key_that_does_not_fit_closes_the_channel_only(renaming: Target) -> None:
+    connection = renaming.connect()
+    channel = connection.channel()
+    channel.confirm_delivery()
+    queue = renaming.key_for("b", unique("q"))
+    with pytest.raises(ChannelClosedByBroker) as caught:
+        channel.basic_publish("", queue, b"lost", pika.BasicProperties(headers={"CC": ["n" * 254]}))
+    assert caught.value.reply_code == 406
+    assert "renames queues" in caught.value.reply_text
+    connection.channel(channel.channel_number).queue_declare(unique("q"), auto_delete=True, exclusive=True)
+
+
+def deaths(properties: pika.BasicProperties) -> list[tuple[str, str, int, list[str]]]:
+    """What ``x-death`` says."""
+    headers: dict[str, Any] = properties.headers or {}
+    return [(each["queue"], each["exchange"], each["count"], each["routing-keys"]) for each in headers["x-death"]]
+
+
+@each_upstream
+def test_a_dead_letter_names_the_clients_queues(renaming: Target, upstream: str) -> None:
+    """Where it died, under which keys; once over the default exchange, once over another one."""
+    channel = renaming.channel()
+    queue, carbon, dead = (renaming.key_for(upstream, unique(name)) for name in ("q", "cc", "dead"))
+    channel.queue_declare(dead)
+    channel.queue_declare(queue, arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead})
+    channel.queue_bind(queue, "amq.direct", queue)
+    inbox, corpses = Inbox.consuming(channel, queue), Inbox.consuming(channel, dead, auto_ack=True)
+    expected = [("", [queue, carbon]), ("amq.direct", [queue, carbon])]
+    for number, (exchange, keys) in enumerate(expected, 1):
+        channel.basic_publish(exchange, queue, b"bad", pika.BasicProperties(headers={"CC": [carbon]}))
+        channel.basic_reject(inbox.wait_for(number)[-1].method.delivery_tag, requeue=False)
+        letter = corpses.wait_for(number)[-1]
+        assert deaths(letter.properties) == [(queue, exchange, 1, keys)]
+        first = {name: value for name, value in letter.properties.headers.items() if name.startswith("x-first")}
+        assert first["x-first-death-queue"] == queue
+        assert first["x-first-death-exchange"] == exchange
+    for each in (queue, dead):
+        channel.queue_delete(each)
+
+
+@each_upstream
+def test_a_dead_letter_that_is_published_again_is_known_to_the_broker(renaming: Target, upstream: str) -> None:
+    """It counts on for the queue that it died in before: the broker gets its own name for that back."""
+    channel = renaming.channel()
+    queue, dead = (renaming.key_for(upstream, unique(name)) for name in ("q", "dead"))
+    channel.queue_declare(dead)
+    channel.queue_declare(queue, arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead})
+    inbox, corpses = Inbox.consuming(channel, queue), Inbox.consuming(channel, dead, auto_ack=True)
+    properties = pika.BasicProperties()
+    for count in (1, 2, 3):
+        channel.basic_publish("", queue, b"again", properties)
+        channel.basic_reject(inbox.wait_for(count)[-1].method.delivery_tag, requeue=False)
+        properties = corpses.wait_for(count)[-1].properties
+        assert deaths(properties) == [(queue, "", count, [queue])]
+    for each in (queue, dead):
+        channel.queue_delete(each)
+
+
+@each_upstream
+def test_a_returned_message_has_the_clients_names_in_its_headers(renaming: Target, upstream: str) -> None:
+    channel = renaming.channel()
+    channel.confirm_delivery()
+    queue, carbon = (renaming.key_for(upstream, unique(name)) for name in ("q", "cc"))
+    headers = {"CC": [carbon], "x-first-death-queue": queue}
+    with pytest.raises(UnroutableError) as caught:
+        channel.basic_publish("", queue, b"lost", pika.BasicProperties(headers=headers), mandatory=True)
+    (returned,) = caught.value.messages
+    assert (returned.method.routing_key, returned.properties.headers) == (queue, headers)
 
 
 def test_a_binding_without_names_is_for_the_queue_declared_last(renaming: Target) -> None:

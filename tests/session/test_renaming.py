@@ -49,7 +49,7 @@ class Muddled(Prefixed):
 
 
 def names(renamer: IQueueRenamer | None = None, frame_max: int = 4096) -> QueueNames:
-    return QueueNames(renamer or Prefixed(), "b", frame_max)
+    return QueueNames(renamer or Prefixed(), "b", frame_max, frame_max, lambda entry, **fields: None)
 
 
 def up(method: base.Frame, by: QueueNames | None = None) -> dict[str, Any]:

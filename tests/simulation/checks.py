@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from tests.simulation.client import Client, Life
 from tests.simulation.client_channel import ChannelState
 from tests.simulation.failure import demand
+from tests.simulation.naming import RENAMED
 from tests.simulation.tap import TapChannel
-from tests.simulation.topology import RENAMED
 from trabbits.log_ids import LogId
 from trabbits.session.fan import FanRelay
 from trabbits.session.phase import Phase

@@ -13,6 +13,7 @@ from typing import Any
 from tests.simulation.codec import GET_OK, Basic, Whole, decoded, number_of, tag_at
 from tests.simulation.failure import demand
 from tests.simulation.ledger import Delivery, Message, Transaction
+from tests.simulation.naming import seen
 from tests.simulation.tap import TapChannel
 
 Act = Callable[[Any], None]
@@ -183,7 +184,8 @@ class ChannelState:
             delivery = tap.take(key, redelivered, ordered=self._origin is None)
             if delivery is not None:
                 where = f"m{number} on channel {self.number}"
-                demand(delivery.content == (rest, whole.header, whole.body), "untouched", f"{where} was changed")
+                got = rest, seen(whole.header, rest[2 : 2 + rest[1]]), whole.body
+                demand(delivery.content == got, "untouched", f"{where} was changed: {delivery.content} is {got}")
                 return delivery
         which = "get-ok" if whole.kind == GET_OK else f"delivery for {consumer!r}"
         text = f"{which} of m{number} (redelivered={redelivered}) on channel {self.number}: no link has sent that"
@@ -256,7 +258,7 @@ class ChannelState:
         reason = method.reply_code, method.reply_text
         demand(reason == message.returned, "returns", f"m{number} is returned as {reason}, not {message.returned}")
         came = method.exchange, method.routing_key, whole.header, whole.body
-        sent = message.exchange, message.key, message.header, message.body
+        sent = message.exchange, message.key, message.made("", False), message.body
         demand(came == sent, "untouched", f"m{number} is returned as {came}, not {sent}")
 
     def check_published(self, messages: Iterable[Message]) -> None:

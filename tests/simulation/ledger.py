@@ -6,7 +6,7 @@ Must not know: sessions, links.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,16 @@ import pytest
 
 from tests.simulation.codec import number_of
 from tests.simulation.failure import demand
+from tests.simulation.naming import Named
 from trabbits.testing.broker import publishing, queue_methods
 from trabbits.testing.broker.message import Entry
 from trabbits.testing.broker.message import Message as BrokerMessage
 from trabbits.testing.broker.queue import Queue
+
+#: Makes the payload of a content header for an upstream whose names of queues have a prefix, with BCC or without.
+Made = Callable[[str, bool], bytes]
+#: The queues that there are, and those that a message came to.
+Routed = tuple[frozenset[str], set[str]]
 
 #: The highest channel that clients use; above are trabbits' own.
 CLIENT_CHANNELS = 99
@@ -51,8 +57,10 @@ class Message:
         "handled",
         "header",
         "key",
+        "made",
         "mandatory",
         "mirrored",
+        "named",
         "number",
         "rejected",
         "returned",
@@ -62,7 +70,16 @@ class Message:
     )  # fmt: skip
 
     def __init__(
-        self, number: int, upstream: str, exchange: str, key: str, header: bytes, body: bytes, *, mandatory: bool
+        self,
+        number: int,
+        upstream: str,
+        exchange: str,
+        key: str,
+        made: Made,
+        named: Named,
+        body: bytes,
+        *,
+        mandatory: bool,
     ) -> None:
         self.number = number
         #: Which upstream it is for; whether the session has a link to it.
@@ -70,7 +87,10 @@ class Message:
         self.unattached = False
         self.exchange = exchange
         self.key = key
-        self.header = header
+        #: The payload of the content header: the client's, and that with other names of queues.
+        self.header = made("", True)
+        self.made = made
+        self.named = named
         self.body = body
         self.mandatory = mandatory
         self.transaction: Transaction | None = None
@@ -141,6 +161,8 @@ class Ledger:
 
     def __init__(self) -> None:
         self.messages: dict[int, Message] = {}
+        #: What the names of all queues begin with, by upstream.
+        self.prefixes: dict[str, str] = {}
         #: Messages in queues: (broker, queue, number) -> how many.
         self.queued: dict[tuple[str, str, int], int] = {}
         #: How often what happened.
@@ -149,9 +171,12 @@ class Ledger:
     def count(self, what: str, times: int = 1) -> None:
         self.counts[what] = self.counts.get(what, 0) + times
 
-    def new(self, upstream: str, exchange: str, key: str, header: bytes, body: bytes, *, mandatory: bool) -> Message:
+    def new(
+        self, upstream: str, exchange: str, key: str, made: Made, named: Named, body: bytes, *, mandatory: bool
+    ) -> Message:
         number = len(self.messages) + 1
-        message = self.messages[number] = Message(number, upstream, exchange, key, header, body, mandatory=mandatory)
+        message = Message(number, upstream, exchange, key, made, named, body, mandatory=mandatory)
+        self.messages[number] = message
         return message
 
     def of(self, header: bytes, where: str) -> Message:
@@ -163,10 +188,13 @@ class Ledger:
 
     # What brokers do
 
-    def handled(self, broker: str, message: BrokerMessage, *, copy: bool) -> None:
-        """A broker routes a message."""
+    def handled(self, broker: str, message: BrokerMessage, queues: Routed | None, *, copy: bool) -> None:
+        """A broker routes a message to queues; None: it decided earlier to which."""
         found = self.of(message.header, f"at {broker}")
         transaction = found.transaction
+        prefix = self.prefixes[broker]
+        if queues is not None and not found.exchange:
+            self._reaches(found, prefix, queues, f"m{found.number} at {broker}")
         demand(transaction is None or transaction.committed, "transactions", f"m{found.number} was not committed")
         if copy:
             self.count("copy")
@@ -176,7 +204,16 @@ class Ledger:
         demand(found.upstream == broker, "right upstream", f"m{found.number} for {found.upstream} is at {broker}")
         demand(found.handled == 1, "published once", f"m{found.number} is published twice")
         demand(found.body == message.body, "untouched", f"m{found.number} arrived with another body")
-        demand(found.header == message.header, "untouched", f"m{found.number}: other properties")
+        header = found.made(prefix, False)
+        demand(header == message.header, "untouched", f"m{found.number}: other properties, {message.header!r}")
+
+    def _reaches(self, message: Message, prefix: str, queues: Routed, shown: str) -> None:
+        """A message to the default exchange comes to the queues that it names."""
+        there, reached = queues
+        wanted = {prefix + key for key in (message.key, *message.named.cc, *message.named.bcc)} & there
+        if message.named.cc or message.named.bcc:
+            self.count("further keys")
+        demand(wanted == reached, "right queues", f"{shown} for {sorted(wanted)} comes to {sorted(reached)}")
 
     def came(self, broker: str, queue: str, message: BrokerMessage) -> None:
         number = number_of(message.header)
@@ -250,10 +287,13 @@ class ReportingQueue(Queue):
 _hand_out = publishing._hand_out
 
 
-def _handled(channel: Any, message: BrokerMessage, *rest: Any) -> None:
+def _handled(channel: Any, message: BrokerMessage, queues: list[Queue], *rest: Any) -> None:
     copy = channel.number > CLIENT_CHANNELS
-    _ledger.handled(channel.connection.broker.name, message, copy=copy)
-    _hand_out(channel, message, *rest)
+    routed = None
+    if channel.transaction is None:
+        routed = frozenset(channel.vhost.queues), {queue.name for queue in queues}
+    _ledger.handled(channel.connection.broker.name, message, routed, copy=copy)
+    _hand_out(channel, message, queues, *rest)
 
 
 def _queue(name: str, **options: Any) -> ReportingQueue:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from trabbits.session import blocked, fan_client, session
+from trabbits.session import blocked, fan_client, renamed_content, session
 from trabbits.session.actions import CloseLink
 from trabbits.session.auto_delete import AutoDeletes
 from trabbits.session.confirms import Confirms, LinkConfirms
@@ -25,6 +25,7 @@ from trabbits.session.fan_requests import FanRequests
 from trabbits.session.fan_settle import Settling
 from trabbits.session.link import Link
 from trabbits.session.probing import Probing
+from trabbits.session.renaming import QueueNames
 from trabbits.session.requests import Requests
 from trabbits.session.topology import Topology
 from trabbits.session.turns import Turns
@@ -271,6 +272,18 @@ def one_upstreams_exchanges_go_to_all(patch: Patch) -> None:
     patch.setattr(FanRequests, "_all", ask_all)
 
 
+def further_keys_are_not_renamed(patch: Patch) -> None:
+    patch.setattr(QueueNames, "header_for_link", lambda self, publish, header: header)
+
+
+def clients_see_where_messages_died_under_other_names(patch: Patch) -> None:
+    patch.setattr(QueueNames, "header_for_client", lambda self, header, *, names_queue: header)
+
+
+def dead_letters_pass_as_all_others(patch: Patch) -> None:
+    patch.setattr(renamed_content, "DEATH", b"no header has this name")
+
+
 MUTATIONS: Final[tuple[Callable[[Patch], None], ...]] = (
     an_ack_is_not_passed_on,
     multiple_ends_one_too_early,
@@ -306,6 +319,9 @@ MUTATIONS: Final[tuple[Callable[[Patch], None], ...]] = (
     unbinds_are_not_rewritten,
     bindings_without_names_are_not_rewritten,
     one_upstreams_exchanges_go_to_all,
+    further_keys_are_not_renamed,
+    clients_see_where_messages_died_under_other_names,
+    dead_letters_pass_as_all_others,
 )
 
 

@@ -12,7 +12,8 @@ from attrs import frozen
 from zope.interface import alsoProvides, implementer
 
 from tests.simulation.bindings import Rewriting
-from tests.simulation.topology import QUEUES, RENAMED, ByHeader, ByKey, MirroredByHeader, MirroredByKey
+from tests.simulation.naming import RENAMED
+from tests.simulation.topology import QUEUES, ByHeader, ByKey, MirroredByHeader, MirroredByKey
 from trabbits.interfaces import (
     IHeaderRoutingStrategy,
     IQueueAttributeRewriter,

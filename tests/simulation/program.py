@@ -6,6 +6,7 @@ Lives here: `Program`.  Must not know: what comes back (``client.py``).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.bindings import GENERATED, meant
@@ -27,6 +28,7 @@ from tests.simulation.codec import (
 )
 from tests.simulation.failure import demand
 from tests.simulation.ledger import Transaction
+from tests.simulation.naming import some
 from tests.simulation.topology import QUEUES, Address
 from trabbits.log_ids import LogId
 
@@ -137,12 +139,20 @@ class Program:
             size = min(size, 30)
         expiration = str(random.choice((0, 150, 600))) if random.random() < 0.08 else ""
         number = len(self.ledger.messages) + 1
-        header = content_header(number, size, headers=address.headers, expiration=expiration)
+        often = bool(world.options.rename)
+        named = some(random, address.exchange, world.queue_names, room=world.room_for_headers, often=often)
+
+        @cache
+        def made(prefix: str, blind: bool) -> bytes:
+            entries = address.entries + named.entries(address.exchange, prefix, blind=blind)
+            headers = len(entries).to_bytes(4, "big") + entries if entries or named.bcc else b""
+            return content_header(number, size, headers=headers, expiration=expiration)
+
         body = (b"%d " % number * (size // 2 + 1))[:size]
         mandatory = random.random() < 0.3
         if len(world.options.names) == 1:
             upstream = world.options.names
-        message = self.ledger.new(upstream, address.exchange, address.key, header, body, mandatory=mandatory)
+        message = self.ledger.new(upstream, address.exchange, address.key, made, named, body, mandatory=mandatory)
         message.channel = state.number
         state.messages[number] = message
         client.published.append(message)
@@ -155,6 +165,7 @@ class Program:
         if state.transaction is not None:
             message.transaction = state.transaction
             state.transaction.publishes.append(message)
+        header = message.header
         frames = publish(state.number, address.exchange, address.key, header, body, client.room, mandatory=mandatory)
         client.send(state.number, *frames)
 

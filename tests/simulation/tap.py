@@ -33,7 +33,7 @@ from tests.simulation.codec import (
 )
 from tests.simulation.failure import demand
 from tests.simulation.ledger import Delivery, Ledger, Message
-from tests.simulation.topology import RENAMED
+from tests.simulation.naming import RENAMED, Named, seen
 
 #: (consumer tag or None, number of the message)
 Key = tuple["bytes | None", int]
@@ -121,7 +121,7 @@ class Tap:
     def __init__(self, name: str, ledger: Ledger, *, renames: bool, rewrites: bool) -> None:
         self.name = name
         self.rewrites = rewrites
-        self._renames = renames
+        self._prefix = RENAMED if renames else ""
         self.ledger = ledger
         self.channels: dict[int, TapChannel] = {}
         self.own_channel = 0
@@ -173,17 +173,20 @@ class Tap:
         arguments = self._arguments(message, mandatory=message.mandatory)
         demand(whole.frame[11:-1] == arguments, "untouched", f"m{number} is sent as {describe(whole.frame)}")
         demand(whole.body == message.body, "untouched", f"m{number} is sent with another body")
-        demand(whole.header == message.header, "untouched", f"m{number} is sent with other properties")
+        header = message.made(self._prefix, True)
+        demand(whole.header == header, "untouched", f"m{number} is sent with other properties: {whole.header!r}")
         demand(number > state.last_message, "order", f"m{number} is sent behind m{state.last_message}")
         state.last_message = number
         message.carried = True
+        if self._prefix and message.named != Named():
+            self.ledger.count("headers renamed")
         if state.confirming is not None:
             state.published += 1
             state.confirming[state.published] = message
 
     def _arguments(self, message: Message, *, mandatory: bool) -> bytes:
         """The arguments of the publish that this link must get."""
-        key = RENAMED + message.key if self._renames and not message.exchange else message.key
+        key = message.key if message.exchange else self._prefix + message.key
         return b"\x00\x00" + short(message.exchange) + short(key) + bytes((mandatory,))
 
     def _copied(self, frame: bytes) -> None:
@@ -194,7 +197,8 @@ class Tap:
         where = f"m{message.number}, a copy for {self.name}"
         demand(message.upstream != self.name, "copies", f"{where}, is there already")
         demand(self.name not in message.copied, "copies", f"{where}, is sent twice")
-        demand(whole.body == message.body and whole.header == message.header, "copies", f"{where}, was changed")
+        header = message.made(self._prefix, True)
+        demand(whole.body == message.body and whole.header == header, "copies", f"{where}, was changed")
         arguments = self._arguments(message, mandatory=False)
         demand(whole.frame[11:-1] == arguments, "copies", f"{where}, is sent as {describe(whole.frame)}")
         last = self._last_copy.get(message.channel, 0)
@@ -243,8 +247,7 @@ class Tap:
         if isinstance(method, Queue.Declare):
             state.last_queue = method.queue
         elif isinstance(method, METHODS):
-            prefix = RENAMED if self._renames else ""
-            state.topology.append(as_clients_say(meant(method, state.last_queue), prefix))
+            state.topology.append(as_clients_say(meant(method, state.last_queue), self._prefix))
             if self.rewrites:
                 self.ledger.count(f"rewritten {method.name}")
         elif isinstance(method, Basic.Consume):
@@ -316,10 +319,13 @@ class Tap:
             no_ack = state.consumers.get(consumer, False)
         tag = tag_at(frame, at)
         rest = frame[at + 8 : -5 if whole.kind == GET_OK else -1]
-        if self._renames and rest[1] == 0 and rest[3:].startswith(RENAMED.encode()):
+        exchange = rest[2 : 2 + rest[1]]
+        if not exchange:
             # The default exchange: its key is a queue's name.
-            rest = rest[:2] + short(rest[3 + len(RENAMED) :].decode())
-        content = rest, whole.header, whole.body
+            rest = rest[:2] + short(rest[3:].decode().removeprefix(self._prefix))
+        content = rest, seen(whole.header, exchange, self._prefix), whole.body
+        if self._prefix and b"-death" in whole.header:
+            self.ledger.count("dead letter with other names")
         demand(tag == state.last_tag + 1, "model", f"{self.name} sent tag {tag} behind {state.last_tag}")
         state.last_tag = tag
         message = self.ledger.of(whole.header, f"delivered by {self.name}")

@@ -26,6 +26,8 @@ RARE = (
     "message dropped: expired",
     "message refused by a full queue",
     "returned",
+    "headers renamed",
+    "dead letter with other names",
     "got",
     "fault: lose link",
     "fault: close link",

@@ -29,19 +29,17 @@ QUEUES: Final[dict[str, dict[str, Any]]] = {
     "dlx": {"x-message-ttl": 400, "x-dead-letter-exchange": "xd", "x-dead-letter-routing-key": "dead"},
     "dead": {},
 }
-#: What the names of all queues begin with at an upstream that renames them.
-RENAMED: Final = "r."
 EXCHANGES: Final = {"xd": "direct", "xf": "fanout", "xt": "topic", "xh": "headers"}
 #: The table ``{"h": 1}``.
 HEADER_TABLE: Final = b"\x00\x00\x00\x07\x01hI\x00\x00\x00\x01"
 
 
-def table_with(to: str, *, matched: bool) -> bytes:
-    """A headers table for a publish: where it shall go, and what the headers exchange looks at."""
+def entries_with(to: str, *, matched: bool) -> bytes:
+    """Entries of the headers of a publish: where it shall go, and what the headers exchange looks at."""
     entries = b"\x01hI\x00\x00\x00\x01" if matched else b""
     if to:
         entries += b"\x02toS\x00\x00\x00" + bytes((len(to),)) + to.encode()
-    return len(entries).to_bytes(4, "big") + entries
+    return entries
 
 
 def set_up(broker: Broker, queues: list[str], names: str, prefix: str) -> None:
@@ -126,9 +124,9 @@ class MirroredByHeader(ByHeader):
 
 
 class Address:
-    """Where a publish goes: exchange, key, headers, and the upstream ("" for the first that is attached)."""
+    """Where a publish goes: exchange, key, entries of its headers, and the upstream ("" for the first attached)."""
 
-    __slots__ = ("exchange", "headers", "key", "upstream")
+    __slots__ = ("entries", "exchange", "key", "upstream")
 
     def __init__(self, random: Random, names: str, queues: list[str], *, by_headers: bool) -> None:
         self.exchange, to, name = random.choices(("xd", "", "xf", "xt", "xh"), (60, 15, 6, 8, 8))[0], "", ""
@@ -143,7 +141,7 @@ class Address:
         if by_headers and random.random() < 0.8:
             to = random.choice(names)
         matched = self.exchange == "xh" and random.random() < 0.8
-        self.headers = table_with(to, matched=matched) if to or matched else b""
+        self.entries = entries_with(to, matched=matched)
         if by_headers:
             self.upstream = to
         else:

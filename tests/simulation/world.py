@@ -20,9 +20,10 @@ from tests.simulation.codec import Frames
 from tests.simulation.failure import Broken, demand
 from tests.simulation.faults import Faults
 from tests.simulation.ledger import Ledger, reporting_to
+from tests.simulation.naming import RENAMED
 from tests.simulation.options import FRAME_MIN, Options, options_of, settings_of
 from tests.simulation.program import Program
-from tests.simulation.topology import RENAMED, set_up
+from tests.simulation.topology import set_up
 from tests.simulation.trace import Trace
 from trabbits.session import declares, fan
 from trabbits.testing.broker import Broker
@@ -54,6 +55,8 @@ class World:
         self.down: set[str] = set()
         self.clients: list[Client] = []
         self.queue_names = list(self.options.queues)
+        #: Whether all frames are large enough for headers of messages that died.
+        self.room_for_headers = min(self.options.link_frame_max.values()) >= 4000
         self.settings = settings_of(self.options)
         self.brokers: dict[str, Broker] = {}
         self._soon: deque[Callable[[], None]] = deque()
@@ -124,7 +127,8 @@ class World:
             limits = Limits(frame_max=options.link_frame_max[name], heartbeat=0, frame_min=FRAME_MIN)
             clock = BrokerClock(self.clock, name)
             broker = self.brokers[name] = Broker(name, clock=clock.seconds, random=Random(self.seed), limits=limits)
-            set_up(broker, self.queue_names, options.names, RENAMED if name in options.rename else "")
+            prefix = self.ledger.prefixes[name] = RENAMED if name in options.rename else ""
+            set_up(broker, self.queue_names, options.names, prefix)
         self.down = set(options.down)
         if set(options.names) == self.down:
             self.down.discard(options.names[0])

@@ -22,9 +22,9 @@ from tests.wire.scanning import (
     rare,
     single_octets,
 )
-from trabbits.wire.constants import BASIC_ACK, BASIC_PUBLISH
+from trabbits.wire.constants import BASIC_ACK, BASIC_PUBLISH, BASIC_RETURN
 from trabbits.wire.errors import Violation
-from trabbits.wire.scanner import DISCARD, STALL, Content, Destination, Scanner
+from trabbits.wire.scanner import DISCARD, STALL, UNDECIDED, Content, Destination, Scanner
 
 A = message(1, "a", b"whole")
 
@@ -227,6 +227,95 @@ def test_a_scanner_without_hooks_works_as_well() -> None:
     assert merged(recorder.log) == [("a", b"".join(A))]
 
 
+class Awaiting(Recorder):
+    """A recorder whose method callback awaits the content header of every message that has no route."""
+
+    def _method(self, index: int, channel: int, frame: bytes) -> Destination | None:
+        def take(content: Content, header: bytes) -> None:
+            assert content.destination is UNDECIDED
+            self.log.append(("method", frame + header))
+            content.destination = self.sinks[chr(frame[-2])]
+
+        if index != BASIC_RETURN:
+            return super()._method(index, channel, frame)
+        self.scanner.await_header(take)
+        return UNDECIDED
+
+
+AWAITED = [bare(1, "a"), *A, asked(1, "a"), header(1, 5), body(1, b"12"), bare(2, "b"), body(1, b"345"), *A]
+AWAITED += [asked(2, "b"), asked(3, "c"), header(3, 0), bare(3, "b"), header(2, 1), body(2, b"1"), rare(1), *A]
+
+
+@pytest.mark.parametrize("patching", [False, True])
+@pytest.mark.parametrize("size", [*range(1, 40), 1000])
+def test_a_content_header_may_say_where_the_message_goes(size: int, patching: bool) -> None:
+    """It comes to whoever awaits it, in its place among all frames, and to no destination."""
+    recorder = Awaiting(patching=patching)
+    stream = b"".join(AWAITED)
+    recorder.feed(stream[at : at + size] for at in range(0, len(stream), size))
+    assert merged(recorder.log) == [
+        ("a", bare(1, "a") + b"".join(A)),
+        ("method", asked(1, "a") + header(1, 5)),
+        ("a", body(1, b"12")),
+        ("b", bare(2, "b")),
+        ("a", body(1, b"345") + b"".join(A)),
+        ("method", asked(3, "c") + header(3, 0)),
+        ("b", bare(3, "b")),
+        ("method", asked(2, "b") + header(2, 1)),
+        ("b", body(2, b"1")),
+        ("method", rare(1)),
+        ("a", b"".join(A)),
+    ]
+    assert len([channel for channel, content in recorder.began if content.header is not None]) == 3
+    assert recorder.scanner.frames == len(AWAITED)
+
+
+def test_a_content_that_is_done_may_have_had_its_header_taken() -> None:
+    recorder = Recorder()
+
+    def method(index: int, channel: int, frame: bytes) -> Destination:
+        def begin(content: Content) -> None:
+            content.done = lambda: recorder.log.append(("done", b""))
+            content.header = lambda header: recorder.log.append(("method", header))
+
+        recorder.scanner.at_content(begin)
+        return recorder.sinks["a"]
+
+    recorder.scanner.method = method
+    recorder.feed([asked(1, "a") + header(1, 0) + bare(1, "b") + asked(1, "a") + header(1, 1), body(1, b"x")])
+    expected = [("method", header(1, 0)), ("done", b""), ("b", bare(1, "b")), ("method", header(1, 1))]
+    assert recorder.log == [*expected, ("a", body(1, b"x")), ("done", b"")]
+
+
+@pytest.mark.parametrize("size", [1, 25, 1000])
+def test_a_header_that_is_taken_comes_behind_what_goes_to_the_same_destination(size: int) -> None:
+    """Frames of other channels between the method and its header."""
+    recorder = Recorder()
+
+    def method(index: int, channel: int, frame: bytes) -> Destination:
+        def take(content: Content, header: bytes) -> None:
+            content.destination.append(b"[" + header + b"]")
+
+        recorder.scanner.await_header(take)
+        return recorder.sinks["a"]
+
+    recorder.scanner.method = method
+    stream = (
+        bare(2, "a") + asked(1, "a") + bare(2, "a") + b"".join(message(2, "a", b"x")) + header(1, 1) + body(1, b"y")
+    )
+    recorder.feed(stream[at : at + size] for at in range(0, len(stream), size))
+    wanted = stream.replace(asked(1, "a"), b"").replace(header(1, 1), b"[" + header(1, 1) + b"]")
+    assert merged(recorder.log) == [("a", wanted)]
+
+
+def test_a_muted_scanner_awaits_no_header() -> None:
+    recorder = Awaiting()
+    recorder.scanner.feed(asked(1, "a"))
+    recorder.scanner.mute()
+    recorder.scanner.feed(header(1, 2) + body(1, b"xy"))
+    assert recorder.log == []
+
+
 @pytest.mark.parametrize("size", [1, 10, 1000])
 def test_a_watcher_sees_every_frame_whole(size: int) -> None:
     """In some piece, before anything is decided about it."""
@@ -268,6 +357,27 @@ def test_an_error_of_a_callback_leaves_the_rest_to_be_taken(from_route: bool, be
     assert recorder.log == [("a", bare(1, "a"))]
     assert recorder.scanner.pending == len(bad) + 2
     assert recorder.scanner.take_rest() == bad + b"\x01\0"
+
+
+def test_an_error_of_whoever_awaits_a_header_leaves_that_to_be_taken() -> None:
+    """And a scanner that can be muted, as any other error of a callback."""
+    recorder = Recorder()
+
+    def method(index: int, channel: int, frame: bytes) -> Destination:
+        recorder.scanner.await_header(fails)
+        return UNDECIDED
+
+    def fails(*arguments: object) -> None:
+        raise Broken
+
+    recorder.scanner.method = method
+    with pytest.raises(Broken):
+        recorder.scanner.feed(bare(1, "a") + asked(1, "a") + header(1, 2) + body(1, b"xy")[:4])
+    assert recorder.log == [("a", bare(1, "a"))]
+    recorder.scanner.mute()
+    recorder.scanner.feed(body(1, b"xy")[4:])
+    assert recorder.scanner.pending == 0
+    assert not recorder.scanner.contents
 
 
 def test_an_error_of_a_callback_leaves_a_scanner_that_can_be_muted() -> None:

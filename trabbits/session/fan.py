@@ -32,8 +32,8 @@ from trabbits.session.fan_settle import Settling
 from trabbits.session.link import Link
 from trabbits.session.mirroring import Copying
 from trabbits.session.observation import not_held
-from trabbits.session.plugin_failed import PluginFailed
 from trabbits.session.relay import channel_not_open, check_channel_open, check_from_client
+from trabbits.session.renamed_content import unless_named
 from trabbits.session.renaming import UnusableName
 from trabbits.session.tee import goes_to
 from trabbits.session.turns import PROXY, Turns
@@ -41,6 +41,7 @@ from trabbits.wire import constants as amqp
 from trabbits.wire.encode import reject_frame
 from trabbits.wire.errors import Violation
 from trabbits.wire.methods import name_of
+from trabbits.wire.queue_names import deliver_names_queue
 from trabbits.wire.scanner import DISCARD, STALL, Destination
 
 if TYPE_CHECKING:
@@ -62,7 +63,6 @@ class FanRelay:
         #: Deliveries that were held since the last `settle`, not counted yet.
         self.fresh: list[Held] = []
         self._held_octets = 0
-        self._failure: PluginFailed | None = None
         self._contended: set[Turns] = set()
         self._paused: set[Link] = set()
         #: Links that call queues differently.
@@ -100,7 +100,8 @@ class FanRelay:
         self.session.probing.barrier = self.requests.barrier
         scanner = self.session.client_scanner
         of_client = ClientRoutes(self)
-        scanner.carrying = {amqp.BASIC_PUBLISH: of_client.publish()}
+        publish = of_client.publish()
+        scanner.carrying = {amqp.BASIC_PUBLISH: unless_named(publish) if self._renaming else publish}
         scanner.bare = {amqp.BASIC_ACK: of_client.ack}
         observation = self.session.observation
         names = {id(link.out): link.name for link in self.links}
@@ -110,7 +111,7 @@ class FanRelay:
         scanner.observe = observation.client_tap(labels=labels)
         for link in self.links:
             routes = LinkRoutes(self, link)
-            deliver = routes.deliver if link.names is None else routes.deliver_unless_named
+            deliver = routes.deliver if link.names is None else unless_named(routes.deliver, deliver_names_queue)
             link.scanner.carrying = {amqp.BASIC_DELIVER: deliver}
             link.scanner.bare = {amqp.BASIC_ACK: routes.ack}
             link.scanner.observe = observation.link_tap(link.name, labels=not_held)
@@ -270,18 +271,7 @@ class FanRelay:
             self._held_octets -= held.counted
         consumer.held.clear()
 
-    def fail(self, failure: PluginFailed) -> None:
-        """A plugin failed in the middle of a scan: the session ends as soon as that is over."""
-        if self._failure is None:
-            # By then, the client may have closed it.
-            self.session.log(failure.entry, **failure.fields)
-            self._failure = failure
-            self.session.settle_due = True
-
     def settle(self) -> None:
-        if self._failure is not None:
-            self.session.close(*self._failure.reply)
-            return
         # First of all, because it may ask for something that the decision about pausing must know of.
         if self.session.client_scanner.stalled:
             self.session.client_scanner.resume()

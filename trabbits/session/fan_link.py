@@ -15,7 +15,6 @@ from trabbits.session.link import Link
 from trabbits.session.reply_keys import PREFIX
 from trabbits.wire.encode import reject_frame
 from trabbits.wire.peek import deliver_consumer_tag, deliver_delivery_tag_offset
-from trabbits.wire.queue_names import deliver_names_queue
 from trabbits.wire.scanner import DISCARD, Content, Destination
 
 if TYPE_CHECKING:
@@ -69,10 +68,6 @@ class LinkRoutes:
         _SET_TAG(self._link.scanner.patchable, start + 11, tag)
         turns = state.turns
         return self._out if turns.occupant is None else turns.destination(self._link)
-
-    def deliver_unless_named(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
-        """`deliver`, for a link that calls queues differently: those that name a queue are no common case."""
-        return None if deliver_names_queue(octets, start) else self.deliver(octets, start, end, channel)
 
     def note_reply_keys(self, octets: bytes) -> None:
         """Octets of the link, before anything is decided about them."""

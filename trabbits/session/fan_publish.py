@@ -16,17 +16,17 @@ from trabbits.interfaces import Decision, IHeaderRoutingStrategy, IMessageRoutin
 from trabbits.log_ids import LogId
 from trabbits.session.answers import problem_of
 from trabbits.session.fan_channel import FanChannel
-from trabbits.session.fan_undecided import Undecided
 from trabbits.session.mirroring import Copying
 from trabbits.session.named_headers import NamedHeaders, RawHeaders
 from trabbits.session.plugin_failed import PluginFailed, it_raised
+from trabbits.session.renaming import UnusableName
 from trabbits.session.reply_keys import PREFIX
 from trabbits.session.tee import Tee
 from trabbits.wire import constants as amqp
 from trabbits.wire.encode import ack_frame, nack_frame
 from trabbits.wire.headers import MessageHeaders, payload_end
 from trabbits.wire.peek import ack_flags, delivery_tag, exchange_and_key, publish_is_mandatory
-from trabbits.wire.scanner import DISCARD, Content, Destination
+from trabbits.wire.scanner import DISCARD, UNDECIDED, Content, Destination
 
 if TYPE_CHECKING:
     from trabbits.session.fan import FanRelay
@@ -96,10 +96,7 @@ class Publishing:
         if not exchange and key.startswith(PREFIX):
             return self._reply(state, frame, key)
         if self.by_headers is not None:
-            # Then the scanner hands its content over before it looks at anything behind it: what is decided late must
-            # not be counted late.
-            self._when_whole(lambda: None)
-            return Undecided(lambda undecided, octets: self._decide(state, frame, undecided, octets))
+            return self._await_header(state, lambda header: self._decide(state, frame, header))
         raw = frame[13:-2]
         known = self.routes.get(raw) or self.mirrored.get(raw) or self._named.get(raw)
         if known is not None:
@@ -132,18 +129,36 @@ class Publishing:
         _remember(self._ways, _asked(answer), way)
         return way
 
-    def _send(self, state: FanChannel, way: Link | Copying, frame: bytes) -> Destination:
-        """The way is known."""
+    def _await_header(self, state: FanChannel, send: Callable[[bytes], Destination]) -> Destination:
+        """Send nothing before the content header is there: `send` gets it, and says where the body goes.
+
+        It may raise `UnusableName` as long as it has done nothing.
+        """
+
+        def take(content: Content, header: bytes) -> None:
+            content.destination = DISCARD
+            if state.closing is None:
+                try:
+                    content.destination = send(header)
+                except UnusableName as error:
+                    self._relay.closings.error(state, amqp.PRECONDITION_FAILED, error.text, amqp.BASIC_PUBLISH)
+
+        self._relay.session.client_scanner.await_header(take)
+        return UNDECIDED
+
+    def _send(self, state: FanChannel, way: Link | Copying, frame: bytes, header: bytes = b"") -> Destination:
+        """The way is known; `header` is the content header if that has come."""
         link = way.link if isinstance(way, Copying) else way
-        if link.names is not None and self._relay.refused(state, [link], amqp.BASIC_PUBLISH, frame):
-            return DISCARD
+        if link.names is not None and not header:
+            return self._await_header(state, lambda header: self._send(state, way, frame, header))
+        message = link.message(frame, header)
         if state.tx is not None:
             state.tx.links.add(link)
         if state.confirms is not None:
             state.links[link].confirms.published(state.confirms.published())
-        link.send(frame)
+        link.begin(*message)
         if isinstance(way, Copying):
-            way.begin(frame, None if state.tx is None else state.tx.copies)
+            way.begin(frame, header, None if state.tx is None else state.tx.copies)
             return way
         return link.out
 
@@ -202,26 +217,16 @@ class Publishing:
         _remember(self._addresses, raw, address)
         return address
 
-    def _decide(self, state: FanChannel, frame: bytes, undecided: Undecided, octets: bytes) -> Destination:
-        """The content header is there, at the beginning of `octets`."""
-        if state.closing is not None:
-            return DISCARD
+    def _decide(self, state: FanChannel, frame: bytes, octets: bytes) -> Destination:
+        """The content header is there: `octets`."""
         exchange, key = exchange_and_key(frame, 0, len(frame))
-        octets = bytes(octets)  # it may be a view
         headers: Mapping[str, Any] = MessageHeaders(octets)
         if self.named is not None:
             headers = self.named.decoded(self.named.raw(octets, 0, payload_end(octets, 0)))
-        try:
-            answer = self._route(exchange, key, headers)
-        except PluginFailed as failure:
-            # Raised where it harms nobody's place in the stream.
-            self._relay.fail(failure)
-            return DISCARD
-        way = self._way(answer)
+        way = self._way(self._route(exchange, key, headers))
         if isinstance(way, str):
             return self._unroutable(state, way, exchange, key, under_way=True)
-        undecided.link = way.link if isinstance(way, Copying) else way
-        return self._send(state, way, frame)
+        return self._send(state, way, frame, octets)
 
     def _route(self, exchange: bytes, key: bytes, headers: Mapping[str, Any] | None = None) -> Decision:
         """What the strategy says.  Raises `PluginFailed` if that cannot be followed."""
@@ -251,12 +256,15 @@ class Publishing:
             amqp.BASIC_PUBLISH,
         )
 
-    def _reply(self, state: FanChannel, frame: bytes, key: bytes) -> Destination:
+    def _reply(self, state: FanChannel, frame: bytes, key: bytes, header: bytes = b"") -> Destination:
         """A direct reply goes to the link whose broker made the key, to every link if that is not known."""
         upstream = self.unattached_for_reply(key)
         if upstream is not None:
             return self._unroutable(state, upstream, b"", key)
         links = self.links_for_reply(key)
+        if not header and any(link.names is not None for link in links):
+            return self._await_header(state, lambda header: self._reply(state, frame, key, header))
+        messages = [link.message(frame, header) for link in links]
         if state.tx is not None:
             state.tx.links.update(links)
         if state.confirms is not None:
@@ -270,8 +278,8 @@ class Publishing:
             self._returned.move_to_end(key)
             if len(self._returned) > REPLY_KEYS_MAX:
                 self._returned.popitem(last=False)
-        for link in links:
-            link.send(frame)
+        for link, message in zip(links, messages, strict=True):
+            link.begin(*message)
         return Tee([link.out for link in links])
 
     def links_for_reply(self, key: bytes) -> list[Link]:
@@ -305,20 +313,13 @@ class Publishing:
         if under_way:
             self._reject(state, tag)
             return DISCARD
-        # Rejected when its content has come, as every confirm.
-        self._when_whole(lambda: self._reject(state, tag))
+
+        def begin(content: Content) -> None:
+            # Rejected when its content has come, as every confirm.
+            content.done = lambda: self._reject(state, tag)
+
+        self._relay.session.client_scanner.at_content(begin)
         return DISCARD
-
-    def _when_whole(self, done: Callable[[], None]) -> None:
-        """Call `done` when the content of the publish that is being taken has come."""
-        scanner = self._relay.session.client_scanner
-
-        def began(_: int, content: Content) -> None:
-            scanner.began = None
-            content.done = done
-
-        # The very next thing the scanner does is to await the content.
-        scanner.began = began
 
     def _reject(self, state: FanChannel, tag: int) -> None:
         confirms = state.confirms

@@ -105,6 +105,20 @@ class Link:
         self.observation.sent_to_link(self.name, frame)
         self.out.append(frame)
 
+    def message(self, publish: bytes, header: bytes) -> tuple[bytes, bytes]:
+        """A basic.publish and its content header as the node gets them.  Raises `UnusableName`."""
+        names = self.names
+        if names is None:
+            return publish, header
+        return names.frame_for_link(publish), names.header_for_link(publish, header)
+
+    def begin(self, publish: bytes, header: bytes) -> None:
+        """Send what `message` gave; `header` may be empty: then it is to come."""
+        self.observation.sent_to_link(self.name, publish)
+        self.out.append(publish)
+        if header:
+            self.out.append(header)
+
     def queue_name(self, queue: bytes) -> bytes:
         """What the upstream calls the client's `queue`.  Raises `UnusableName`."""
         return queue if self.names is None else self.names.renamed(queue)

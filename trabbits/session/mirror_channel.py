@@ -22,12 +22,12 @@ from trabbits.session.renaming import UnusableName
 from trabbits.wire import constants as amqp
 from trabbits.wire.encode import empty_method, method_frame
 from trabbits.wire.peek import reply_of_close
+from trabbits.wire.queue_headers import DEATH
 from trabbits.wire.queue_names import publish_names_queue
 from trabbits.wire.scanner import DISCARD
 
 if TYPE_CHECKING:
     from trabbits.session.link import Link
-    from trabbits.session.renaming import QueueNames
 
 #: Different reasons that are logged for each upstream and session: a broker's texts name exchanges.
 REASONS_MAX: Final = 10
@@ -59,9 +59,9 @@ class MirrorChannel:
     def send(self, message: bytearray, starts: Sequence[int]) -> None:
         """Send one whole message, which is patched for it; `starts` is where its frames begin."""
         link = self._link
-        if link is not None and link.names is not None and publish_names_queue(message, 0):
+        if link is not None and link.names is not None and _may_name_queues(message, starts):
             try:
-                message, starts = _renamed(message, starts, link.names)
+                message, starts = _renamed(message, starts, link)
             except UnusableName as error:
                 self.drop(error.text)
                 return
@@ -114,15 +114,23 @@ class MirrorChannel:
         return True
 
 
-def _renamed(message: bytearray, starts: Sequence[int], names: QueueNames) -> tuple[bytearray, Sequence[int]]:
-    """The same message with the upstream's name of the queue that it is for, and where its frames begin then."""
-    method_end = starts[1]
-    method = names.frame_for_link(bytes(message[:method_end]))
-    longer = len(method) - method_end
-    return bytearray(method) + message[method_end:], [0, *(at + longer for at in starts[1:])]
+def _may_name_queues(message: bytearray, starts: Sequence[int]) -> bool:
+    return publish_names_queue(message, 0) or message.find(DEATH, starts[1], _header_end(message, starts)) >= 0
+
+
+def _renamed(message: bytearray, starts: Sequence[int], link: Link) -> tuple[bytearray, Sequence[int]]:
+    """The same message with the upstream's names of queues, and where its frames begin then."""
+    method_end, header_end = starts[1], _header_end(message, starts)
+    method, header = link.message(bytes(message[:method_end]), bytes(message[method_end:header_end]))
+    longer = len(method) + len(header) - header_end
+    changed = bytearray(b"".join((method, header, message[header_end:])))
+    return changed, [0, len(method), *(at + longer for at in starts[2:])]
+
+
+def _header_end(message: bytearray, starts: Sequence[int]) -> int:
+    return starts[2] if len(starts) > 2 else len(message)
 
 
 def _indivisible(message: bytearray, starts: Sequence[int]) -> int:
     """Octets of its largest frame beside those of the body, which can be cut."""
-    header_end = starts[2] if len(starts) > 2 else len(message)
-    return max(starts[1], header_end - starts[1])
+    return max(starts[1], _header_end(message, starts) - starts[1])

@@ -76,9 +76,14 @@ class Copying:
         self._to_link(octets)
         self._mirroring.take(octets, self)
 
-    def begin(self, frame: bytes, transaction: list[Copy] | None) -> None:
-        """A basic.publish that the link has got already; copies of a `transaction` go to its list."""
+    def begin(self, frame: bytes, header: bytes, transaction: list[Copy] | None) -> None:
+        """A basic.publish of the client's, and its content header if it has come, that the link has got already.
+
+        Copies of a `transaction` go to its list.
+        """
         self._mirroring.begin(Copy(self, frame, transaction))
+        if header:
+            self._mirroring.take(header, self)
 
 
 class Mirroring:

@@ -1,46 +1,25 @@
 """A plain session whose upstream calls queues differently: what names a queue is taken frame by frame.
 
 Lives here: which common methods are no common case then, and that a name is looked at before anything is sent.
-Must not know: how names are changed (``renaming.py``; `Link.send` and `Session` do it), how a channel is closed
+Must not know: how names are changed (``renaming.py``; `Link` and `Session` do it), how a channel is closed
 because of a name that the upstream cannot have (``plain_rewriting.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from trabbits.session.link import Link
 from trabbits.session.plain_channel import PlainChannel
 from trabbits.session.plain_rewriting import RewritingPlainRelay
+from trabbits.session.renamed_content import unless_named
+from trabbits.session.unusable import UnusableMethod
 from trabbits.wire import constants as amqp
-from trabbits.wire.queue_names import (
-    deliver_names_queue,
-    get_ok_names_queue,
-    publish_names_queue,
-    return_names_queue,
-)
-from trabbits.wire.scanner import Destination, Route
+from trabbits.wire.queue_names import NAMES_QUEUE
+from trabbits.wire.scanner import UNDECIDED, Content, Destination, Route
 
 if TYPE_CHECKING:
     from trabbits.session.session import Session
-
-#: Messages that may name a queue, and how to see whether one does.
-_NAMES_QUEUE: Final[dict[int, Callable[[bytes, int], bool]]] = {
-    amqp.BASIC_PUBLISH: publish_names_queue,
-    amqp.BASIC_DELIVER: deliver_names_queue,
-    amqp.BASIC_GET_OK: get_ok_names_queue,
-    amqp.BASIC_RETURN: return_names_queue,
-}
-
-
-def _unless(names_queue: Callable[[bytes, int], bool], route: Route) -> Route:
-    """The route for messages that name no queue."""
-
-    def taken(octets: bytes, start: int, end: int, number: int) -> Destination | None:
-        return None if names_queue(octets, start) else route(octets, start, end, number)
-
-    return taken
 
 
 class RenamingPlainRelay(RewritingPlainRelay):
@@ -54,7 +33,17 @@ class RenamingPlainRelay(RewritingPlainRelay):
         super().start()
         for scanner in (self._session.client_scanner, self._link.scanner):
             self._accounts |= scanner.carrying
-            scanner.carrying = {index: _unless(_NAMES_QUEUE[index], route) for index, route in scanner.carrying.items()}
+            scanner.carrying = {
+                index: unless_named(route, NAMES_QUEUE[index]) for index, route in scanner.carrying.items()
+            }
+
+    def client_method(self, index: int, channel: int, frame: bytes) -> Destination | None:
+        if index == amqp.BASIC_PUBLISH and channel in self._channels:
+            self._session.client_scanner.await_header(
+                lambda content, header: self._publish_whole(channel, frame, content, header)
+            )
+            return UNDECIDED
+        return super().client_method(index, channel, frame)
 
     def _changed(self, known: PlainChannel, index: int, channel: int, frame: bytes) -> bytes:
         frame = super()._changed(known, index, channel, frame)
@@ -62,6 +51,17 @@ class RenamingPlainRelay(RewritingPlainRelay):
         self._link.names.frame_for_link(frame)
         self._account(index, channel, frame)
         return frame
+
+    def _publish_whole(self, channel: int, frame: bytes, content: Content, header: bytes) -> None:
+        """A publish that may name queues, up to its content header."""
+        try:
+            message = self._link.message(frame, header)
+        except UnusableMethod as error:
+            content.destination = self._refuse(amqp.BASIC_PUBLISH, channel, error.text)
+            return
+        self._account(amqp.BASIC_PUBLISH, channel, frame)
+        self._link.begin(*message)
+        content.destination = self._to_link
 
     def link_method(self, link: Link, index: int, channel: int, frame: bytes) -> Destination | None:
         if channel not in self._refused:

@@ -51,8 +51,7 @@ class RewritingPlainRelay(PlainRelay):
             try:
                 frame = self._changed(known, index, channel, frame)
             except UnusableMethod as error:
-                # On a channel that is closing, the node would not look at it.
-                return self._refuse(index, channel, error.text) if known.state is ChannelState.OPEN else DISCARD
+                return self._refuse(index, channel, error.text)
         return super().client_method(index, channel, frame)
 
     def _changed(self, known: PlainChannel, index: int, channel: int, frame: bytes) -> bytes:
@@ -65,8 +64,6 @@ class RewritingPlainRelay(PlainRelay):
         try:
             return super()._declare(known, channel, frame)
         except UnusableMethod as error:
-            if known.state is not ChannelState.OPEN:
-                return DISCARD
             return self._refuse(amqp.QUEUE_DECLARE, channel, error.text)
 
     def link_method(self, link: Link, index: int, channel: int, frame: bytes) -> Destination | None:
@@ -81,6 +78,10 @@ class RewritingPlainRelay(PlainRelay):
     # Channels that end with an error
 
     def _refuse(self, index: int, channel: int, text: str) -> Destination:
+        known = self._channels.get(channel)
+        if known is None or known.state is not ChannelState.OPEN:
+            # On a channel that is closing, the node would not look at it.
+            return DISCARD
         reply = f"{amqp.REPLY_NAMES[amqp.PRECONDITION_FAILED]} - {text}"
         self._session.log(LogId.CHANNEL_ERROR_SENT, channel=channel, code=amqp.PRECONDITION_FAILED, text=reply)
         del self._channels[channel]

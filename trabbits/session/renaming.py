@@ -12,11 +12,13 @@ which name no queue.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from attrs import evolve
 
 from trabbits.interfaces import IQueueRenamer
+from trabbits.log_ids import LogId
 from trabbits.session.declares import GENERATED_QUEUE
 from trabbits.session.rewriting import RenamerChain
 from trabbits.session.unusable import UnusableMethod
@@ -24,7 +26,15 @@ from trabbits.wire import constants as amqp
 from trabbits.wire.declare import build_declare, parse_declare
 from trabbits.wire.encode import SHORT_STRING_MAX, channel_close
 from trabbits.wire.peek import reply_of_close
-from trabbits.wire.queue_names import binding_key_at, client_queue_at, link_queue_at, short_string, with_short_string
+from trabbits.wire.queue_headers import with_queues
+from trabbits.wire.queue_names import (
+    binding_key_at,
+    client_queue_at,
+    link_queue_at,
+    publish_names_queue,
+    short_string,
+    with_short_string,
+)
 from trabbits.wire.table import override, split_table
 
 #: Names remembered per link and direction.
@@ -46,13 +56,25 @@ class UnusableName(UnusableMethod):
 class QueueNames:
     """What one link's upstream calls the client's queues.
 
-    What a renamer raises (`PluginFailed`) is raised on.  `frame_max` is the link's.
+    What a renamer raises (`PluginFailed`) is raised on.  `frame_max` is the link's, `client_frame_max` the client's.
     """
 
-    def __init__(self, renamer: IQueueRenamer | RenamerChain, upstream: str, frame_max: int) -> None:
+    def __init__(
+        self,
+        renamer: IQueueRenamer | RenamerChain,
+        upstream: str,
+        frame_max: int,
+        client_frame_max: int,
+        log: Callable[..., None],
+    ) -> None:
         self._renamer = renamer
+        self._upstream = upstream
         self._at = f"upstream '{upstream}' renames queues"
         self._frame_max = frame_max
+        self._client_frame_max = client_frame_max
+        self._log = log
+        #: Whether the log says that headers do not fit.
+        self._told = False
         self._renamed: dict[bytes, bytes] = {}
         self._original: dict[bytes, bytes] = {}
         #: Channel -> the client's name of the queue declared last.
@@ -159,6 +181,37 @@ class QueueNames:
             changed = self.text_for_client(text)
             return frame if changed == text else channel_close(_channel(frame), code, changed, class_id, method_id)
         return frame
+
+    def header_for_link(self, publish: bytes, header: bytes) -> bytes:
+        """The content header behind a basic.publish of the client's.  Raises `UnusableName`.
+
+        Names of queues that the message died in are left where the upstream cannot have them, or where there is no room
+        for them: they are no addresses.
+        """
+        keys = self.renamed if publish_names_queue(publish, 0) else None
+        changed = with_queues(header, keys=keys, deaths=self._renamed_if_possible)
+        room = max(self._frame_max, len(header))
+        if len(changed) > room:
+            changed = with_queues(header, keys=keys, deaths=None)
+        if len(changed) > room:
+            raise UnusableName(f"{self._at}, and CC and BCC in a content header of {len(changed)} octets do not fit it")
+        return changed
+
+    def _renamed_if_possible(self, queue: bytes) -> bytes:
+        try:
+            return self.renamed(queue)
+        except UnusableName:
+            return queue
+
+    def header_for_client(self, header: bytes, *, names_queue: bool) -> bytes:
+        """The content header behind a delivery, get-ok or return of the link's, whose method `names_queue` or not."""
+        changed = with_queues(header, keys=self.original if names_queue else None, deaths=self.original)
+        if len(changed) <= max(self._client_frame_max, len(header)):
+            return changed
+        if not self._told:
+            self._told = True
+            self._log(LogId.HEADERS_NOT_RENAMED, upstream=self._upstream, octets=len(changed))
+        return header
 
     def text_for_client(self, text: str) -> str:
         """A broker's reply text with the client's names of queues."""

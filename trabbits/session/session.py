@@ -39,6 +39,7 @@ from trabbits.session.plain_renaming import RenamingPlainRelay
 from trabbits.session.plain_rewriting import RewritingPlainRelay
 from trabbits.session.probing import Probing
 from trabbits.session.relay import Relay
+from trabbits.session.renamed_content import rename_back
 from trabbits.session.renaming import QueueNames
 from trabbits.session.secrets import SecretUpdates
 from trabbits.session.settings import SessionSettings
@@ -220,17 +221,20 @@ class Session(Visible):
         """An upstream opened the virtual host; returns the link whose octets are to be reported from now on."""
         index = next(i for i, upstream in enumerate(self.settings.upstreams) if upstream.name == name)
         upstream = self.settings.upstreams[index]
+        client_frame_max = self.handshake.agreement.frame_max
         link = Link(
             name,
             node,
             frame_max=frame_max,
             own_channel=own_channel,
-            client_frame_max=self.handshake.agreement.frame_max,
+            client_frame_max=client_frame_max,
             method=self._link_method,
             observation=self.observation,
             index=index,
             patching=len(self.settings.upstreams) > 1,
-            names=QueueNames(upstream.renamer, name, frame_max) if upstream.renamer is not None else None,
+            names=None
+            if upstream.renamer is None
+            else QueueNames(upstream.renamer, name, frame_max, client_frame_max, self.log),
             topology=Topology(upstream.topology, name, frame_max) if upstream.topology is not None else None,
             mirrors=self.settings.mirrors,
         )
@@ -430,6 +434,7 @@ class Session(Visible):
         if self.phase is Phase.RUNNING and self.relay is not None:
             if link.names is not None:
                 frame = link.names.frame_for_client(index, frame)
+                rename_back(link, index, frame)
             return self.relay.link_method(link, index, channel, frame)
         self.ending.clean_up.link_method(link, index, channel)
         return None

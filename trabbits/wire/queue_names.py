@@ -11,6 +11,7 @@ Source: argument order from the AMQP 0-9-1 XML specification.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import Struct
 from typing import Final
 
@@ -80,21 +81,30 @@ def publish_names_queue(octets: bytes | bytearray, start: int) -> bool:
     return octets[start + _TICKET_END : start + _TICKET_END + 1] == b"\0"
 
 
-def deliver_names_queue(octets: bytes, start: int) -> bool:
+def deliver_names_queue(octets: bytes | bytearray, start: int) -> bool:
     """The same for a basic.deliver."""
     at = start + 21 + octets[start + 11]
     return octets[at : at + 1] == b"\0"
 
 
-def get_ok_names_queue(octets: bytes, start: int) -> bool:
+def get_ok_names_queue(octets: bytes | bytearray, start: int) -> bool:
     """The same for a basic.get-ok."""
     return octets[start + 20 : start + 21] == b"\0"
 
 
-def return_names_queue(octets: bytes, start: int) -> bool:
+def return_names_queue(octets: bytes | bytearray, start: int) -> bool:
     """The same for a basic.return."""
     at = start + 14 + octets[start + 13]
     return octets[at : at + 1] == b"\0"
+
+
+#: Messages that may name a queue, and how to see whether one does.
+NAMES_QUEUE: Final[dict[int, Callable[[bytes, int], bool]]] = {
+    c.BASIC_PUBLISH: publish_names_queue,
+    c.BASIC_DELIVER: deliver_names_queue,
+    c.BASIC_GET_OK: get_ok_names_queue,
+    c.BASIC_RETURN: return_names_queue,
+}
 
 
 def binding_key_at(index: int, frame: bytes) -> int | None:

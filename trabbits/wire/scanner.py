@@ -14,7 +14,8 @@ How a decision is asked for
     Everything else goes to ``method(index, channel, frame) -> destination | None | STALL`` with the frame
     as octets of its own.  Runs are flushed before, so it may emit in any order; it forwards the frame itself.
     What it returns is only where content behind the frame goes.  `STALL` leaves the frame and all that
-    follows unread until `resume`.
+    follows unread until `resume`.  A content header can be asked for, too (`Scanner.await_header`): like a
+    method's frame, it is forwarded by whoever takes it.
 
 A destination is anything with ``append(octets)``: a list most of the time, `DISCARD` for nowhere.  What is appended is
 bytes, a memoryview on them, or a bytearray where routes patch.
@@ -61,6 +62,8 @@ Mark = tuple[int, int, int, Any]
 
 #: The destination of frames that nobody shall see.
 DISCARD: Final[Destination] = deque(maxlen=0)
+#: The destination of a message until its content header is there, which says where it goes: nothing is appended to it.
+UNDECIDED: Final[Destination] = deque(maxlen=0)
 
 
 class _Stall:
@@ -118,12 +121,14 @@ Observe = Callable[[bytes, Any, list[int], list[int], list[Destination]], None]
 class Content:
     """The content in progress on one channel: what is still to come and where it goes."""
 
-    __slots__ = ("destination", "done", "left")
+    __slots__ = ("destination", "done", "header", "left")
 
     def __init__(self, destination: Destination) -> None:
         self.destination = destination
         #: Octets of body to come; -1 while the content header is awaited.
         self.left = -1
+        #: Takes the content header's frame, which is not appended then; may change `destination` for what follows.
+        self.header: Callable[[bytes], None] | None = None
         #: Called once when the last octet was appended to the destination.
         self.done: Callable[[], None] | None = None
 
@@ -207,7 +212,7 @@ class Scanner:
         self.bare = {}
         for content in self.contents.values():
             content.destination = DISCARD
-            content.done = None
+            content.header = content.done = None
 
     def resume(self) -> None:
         """Take up scanning after a stall; may raise `Violation` or stall again."""
@@ -216,6 +221,30 @@ class Scanner:
             rest = b"".join(self._parts)
             self._parts.clear()
             self._walk(rest, 0)
+
+    def at_content(self, begin: Callable[[Content], None]) -> None:
+        """Call `begin` with the content of the method that ``method`` is being asked about, before anything of it.
+
+        The answer must not be `STALL` then.
+        """
+        before = self.began
+
+        def began(channel: int, content: Content) -> None:
+            self.began = before
+            begin(content)
+            if before is not None:
+                before(channel, content)
+
+        # The very next thing after ``method`` is that its content begins.
+        self.began = began
+
+    def await_header(self, take: Callable[[Content, bytes], None]) -> None:
+        """Have `take` get the content header that follows the method that ``method`` is being asked about."""
+
+        def begin(content: Content) -> None:
+            content.header = lambda frame: take(content, frame)
+
+        self.at_content(begin)
 
     def feed(self, octets: bytes) -> None:
         """Scan a chunk as received.  Raises `Violation` after everything sound before it went its way."""
@@ -389,7 +418,17 @@ class Scanner:
                             run = pos
                         to = content.destination
                     if kind == FRAME_HEADER:
-                        content.left = body_size(octets, pos, size, channel)
+                        left = body_size(octets, pos, size, channel)
+                        if content.header is not None:
+                            if pos > run:
+                                to.append(out[run:pos])
+                                run = pos
+                            content.header(octets[pos:after])
+                            run = after
+                            to = content.destination
+                            carrying = self.carrying.get
+                            bare = self.bare.get
+                        content.left = left
                     elif size > content.left:
                         raise body_too_long(channel, size - content.left)
                     else:
@@ -398,7 +437,8 @@ class Scanner:
                     if not content.left:
                         del contents[channel]
                         if content.done is not None:
-                            to.append(out[run:pos])
+                            if pos > run:
+                                to.append(out[run:pos])
                             run = pos
                             to = DISCARD
                             content.done()

@@ -71,6 +71,17 @@ def split_table(octets: bytes) -> list[tuple[bytes, bytes]]:
     return entries
 
 
+def split_array(octets: bytes) -> list[bytes]:
+    """The raw values of an array, each with its type octet; `octets` do not hold its length and were found sound."""
+    items = []
+    at, end = 0, len(octets)
+    while at < end:
+        after = _end(octets, at)
+        items.append(octets[at:after])
+        at = after
+    return items
+
+
 def check_table(octets: bytes) -> None:
     """Raise `Violation` unless `octets` are a table that RabbitMQ can parse, nested at most `MAX_NESTING` deep."""
     _check_entries(octets, 0, len(octets), 1)

@@ -9,7 +9,8 @@ from pamqp import decode
 
 from tests.testing.broker.peers import B, C, E, Message, Peer, Q, names, with_headers
 from trabbits.testing.broker import Broker
-from trabbits.testing.broker.tables import read_table, split_array
+from trabbits.testing.broker.tables import read_table
+from trabbits.wire.table import split_array
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from trabbits.testing.broker.properties import (
 )
 from trabbits.testing.broker.queue import Queue
 from trabbits.testing.broker.routing_keys import further_keys
-from trabbits.testing.broker.tables import integer, raw, read_table, split_array
-from trabbits.wire.table import join_table, split_table
+from trabbits.testing.broker.tables import integer, raw, read_table
+from trabbits.wire.table import join_table, split_array, split_table
 
 _X_DEATH: Final = b"x-death"
 #: Headers that tell of the first death only.

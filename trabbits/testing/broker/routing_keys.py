@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 from trabbits.testing.broker.errors import failed
-from trabbits.testing.broker.tables import read_value, split_array
-from trabbits.wire.table import join_table, split_table
+from trabbits.testing.broker.tables import read_value
+from trabbits.wire.table import join_table, split_array, split_table
 
 _NAMES: Final = (b"CC", b"BCC")
 

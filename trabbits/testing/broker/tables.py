@@ -36,7 +36,6 @@ _NUMBERS: Final[dict[int, tuple[str, struct.Struct]]] = {
     ord("T"): ("timestamp", struct.Struct(">Q")),
 }
 _OCTETS: Final[dict[int, str]] = {ord("x"): "binary", ord("F"): "table", ord("A"): "array", ord("D"): "decimal"}
-_U32: Final = struct.Struct(">I").unpack_from
 
 
 class Value(NamedTuple):
@@ -88,26 +87,6 @@ def integer(raw: bytes) -> int:
     """The integer in a raw value, as far as one more than it fits 64 bits; 0 if it is something else."""
     value = read_value(raw)
     return min(int(value.value), _COUNT_MAX) if value.kind in INTEGERS else 0
-
-
-def split_array(octets: bytes) -> list[bytes]:
-    """The raw values of an array, each with its type octet; `octets` do not hold its length and were found sound."""
-    items = []
-    at = 0
-    while at < len(octets):
-        after = at + 1 + _size(octets, at)
-        items.append(octets[at:after])
-        at = after
-    return items
-
-
-def _size(octets: bytes, at: int) -> int:
-    kind = octets[at]
-    number = _NUMBERS.get(kind)
-    if number is not None:
-        return number[1].size
-    fixed = {ord("t"): 1, ord("V"): 0, ord("D"): 5}.get(kind)
-    return fixed if fixed is not None else 4 + int(_U32(octets, at + 1)[0])
 
 
 def raw(kind: str, value: int | str | bytes) -> bytes:
