@@ -2,13 +2,13 @@
 """A micro benchmark of routing: what the decision costs a fan session per message, without sockets or brokers.
 
 What lives here: a stream of publishes as one client sends them, a session with two links for each strategy, and a
-stopwatch.  The strategies take turns, pass by pass, so that a machine that slows down does so for all of them.
+stopwatch.  The strategies take turns, round by round, and the least that each needed counts: whatever else a machine
+does, and however fast it is just then, only adds to that.
 """
 
 from __future__ import annotations
 
 import gc
-import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -29,8 +29,8 @@ from trabbits.config.model import Config
 #: Nanoseconds more per message that one rule about one header may cost.
 GOAL = 2000
 CHUNK = 64 * 1024
-MESSAGES = 20_000
-REPEATS = 15
+MESSAGES = 2_000
+ROUNDS = 150
 BODY = b"x" * 100
 KEYS = ("a.one", "b.two")
 #: What a message carries that says something about itself: the tenant is the second of three headers.
@@ -124,16 +124,16 @@ def nanoseconds_per_message(chunks: list[bytes], play: Playbook, feed: Callable[
 
 def main() -> int:
     gc.disable()
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
     running = [(strategy, stream(strategy.headers), *session(strategy)) for strategy in STRATEGIES]
-    passes: dict[str, list[float]] = {strategy.title: [] for strategy in STRATEGIES}
-    for _ in range(REPEATS):
+    least = dict.fromkeys((strategy.title for strategy in STRATEGIES), float("inf"))
+    for _ in range(rounds):
         for strategy, chunks, play, feed in running:
-            passes[strategy.title].append(nanoseconds_per_message(chunks, play, feed))
-    medians = {title: statistics.median(found) for title, found in passes.items()}
-    base = medians[STRATEGIES[0].title]
-    for title, median in medians.items():
-        print(f"{title:38} {median:7.0f} ns per message {median - base:+7.0f}", flush=True)
-    more = medians["headers, one rule"] - base
+            least[strategy.title] = min(least[strategy.title], nanoseconds_per_message(chunks, play, feed))
+    base = least[STRATEGIES[0].title]
+    for title, spent in least.items():
+        print(f"{title:40} {spent:6.0f} ns per message {spent - base:+6.0f}  x {spent / base:.2f}", flush=True)
+    more = least["headers, one rule"] - base
     print(f"goal: one rule costs at most {GOAL} ns more: {'met' if more <= GOAL else 'missed'}")
     return 0
 
