@@ -13,7 +13,7 @@ from zope.interface import alsoProvides, implementer
 
 from tests.simulation.topology import QUEUES, RENAMED, ByHeader, ByKey, MirroredByHeader, MirroredByKey
 from trabbits.interfaces import (
-    IHeaderRoutingStrategy,
+    IPropertyRoutingStrategy,
     IQueueAttributeRewriter,
     IQueueRenamer,
     IRoutingStrategy,
@@ -194,7 +194,7 @@ def settings_of(options: Options) -> SessionSettings:
     else:
         routing = ByHeader() if options.by_headers else ByKey()
     if options.by_headers and options.headers_named:
-        alsoProvides(routing, IHeaderRoutingStrategy)
+        alsoProvides(routing, IPropertyRoutingStrategy)
     return SessionSettings(
         upstreams=tuple(upstreams),
         routing=routing,

@@ -5,14 +5,20 @@ Must not know: clients, sessions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from zope.interface import implementer
 
 from tests.simulation.ledger import ReportingQueue
-from trabbits.interfaces import Decision, IMessageRoutingStrategy, IMirroringStrategy, IRoutingStrategy, Mirrored
+from trabbits.interfaces import (
+    Decision,
+    IMessageRoutingStrategy,
+    IMirroringStrategy,
+    IRoutingStrategy,
+    MessageProperties,
+    Mirrored,
+)
 from trabbits.testing.broker.exchanges import TYPES, Binding
 from trabbits.testing.broker.tables import Table, Value
 
@@ -90,12 +96,13 @@ class ByHeader:
     by_headers = True
     #: For those that say what they read.
     header_names = ("to",)
+    property_names = ()
 
     def route(self, exchange: str, routing_key: str) -> Decision:
         return None
 
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Decision:
-        to = headers.get("to")
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> Decision:
+        to = properties.headers.get("to")
         return to if isinstance(to, str) else None
 
 
@@ -119,8 +126,8 @@ class MirroredByHeader(ByHeader):
     def __init__(self, names: str) -> None:
         self._names = tuple(names)
 
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Decision:
-        name = super().route_message(exchange, routing_key, headers)
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> Decision:
+        name = super().route_message(exchange, routing_key, properties)
         assert not isinstance(name, Mirrored)
         return Mirrored(name, self._names)
 

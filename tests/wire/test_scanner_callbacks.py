@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -220,6 +222,48 @@ def test_the_destination_of_a_content_may_change_on_its_way() -> None:
     assert recorder.log == [("a", A[0]), ("b", A[1])]
 
 
+def deciding(recorder: Recorder, decide: Callable[[bytes], Destination]) -> None:
+    """Have every content of this recorder decided by its header."""
+
+    def began(channel: int, content: Content) -> None:
+        content.decide = decide
+
+    recorder.scanner.began = began
+
+
+DECIDED = [asked(1, "?"), *message(2, "b", b"other"), header(1, 5), bare(2, "c"), body(1, b"ab"), body(1, b"cde")]
+
+
+@pytest.mark.parametrize("patching", [False, True])
+def test_a_content_header_may_decide_where_a_content_goes(patching: bool) -> None:
+    """What is decided emits in its place, behind what came before; however the stream is cut."""
+    stream = b"".join([*DECIDED, asked(3, "?"), header(3, 0), bare(1, "a")])
+    for size in (1, 5, 19, len(stream)):
+        recorder = Recorder(patching=patching)
+
+        def decide(frame: bytes, recorder: Recorder = recorder) -> Destination:
+            recorder.log.append(("method", frame))
+            return recorder.sinks["b" if frame[2] == 2 else "a"]
+
+        deciding(recorder, decide)
+        recorder.feed(stream[at : at + size] for at in range(0, len(stream), size))
+        sent = {name: b"".join(octets for to, octets in recorder.log if to == name) for name in "abc"}
+        assert sent["a"] == b"".join([header(1, 5), body(1, b"ab"), body(1, b"cde"), header(3, 0), bare(1, "a")])
+        assert sent["b"] == b"".join(DECIDED[1:4])
+        decided = recorder.log.index(("method", header(1, 5)))
+        assert ("a", header(1, 5)) not in recorder.log[:decided]
+        assert b"".join(DECIDED[1:4]) == b"".join(octets for to, octets in recorder.log[:decided] if to == "b")
+        assert recorder.scanner.contents == {}
+
+
+def test_a_decision_may_be_nowhere() -> None:
+    recorder = Recorder()
+    deciding(recorder, lambda frame: DISCARD)
+    recorder.scanner.feed(asked(1, "a") + header(1, 2) + body(1, b"ab") + bare(1, "a"))
+    assert recorder.log == [("method", asked(1, "a")), ("a", bare(1, "a"))]
+    assert (recorder.scanner.frames, recorder.scanner.forwarded) == (4, 1)
+
+
 def test_a_scanner_without_hooks_works_as_well() -> None:
     recorder = Recorder()
     recorder.scanner.began = None
@@ -268,6 +312,21 @@ def test_an_error_of_a_callback_leaves_the_rest_to_be_taken(from_route: bool, be
     assert recorder.log == [("a", bare(1, "a"))]
     assert recorder.scanner.pending == len(bad) + 2
     assert recorder.scanner.take_rest() == bad + b"\x01\0"
+
+
+def test_an_error_of_a_decision_leaves_the_content_header_to_be_taken() -> None:
+    recorder = Recorder()
+
+    def fails(frame: bytes) -> Destination:
+        raise Broken
+
+    deciding(recorder, fails)
+    with pytest.raises(Broken):
+        recorder.scanner.feed(bare(1, "a") + asked(1, "b") + bare(2, "c") + header(1, 2) + body(1, b"ab")[:4])
+    assert recorder.log == [("a", bare(1, "a")), ("method", asked(1, "b")), ("c", bare(2, "c"))]
+    recorder.scanner.mute()
+    recorder.scanner.feed(body(1, b"ab")[4:] + rare(0))
+    assert recorder.log[3:] == [("method", rare(0))]
 
 
 def test_an_error_of_a_callback_leaves_a_scanner_that_can_be_muted() -> None:

@@ -32,7 +32,6 @@ from trabbits.session.fan_settle import Settling
 from trabbits.session.link import Link
 from trabbits.session.mirroring import Copying
 from trabbits.session.observation import not_held
-from trabbits.session.plugin_failed import PluginFailed
 from trabbits.session.relay import channel_not_open, check_channel_open, check_from_client
 from trabbits.session.renaming import UnusableName
 from trabbits.session.tee import goes_to
@@ -62,7 +61,6 @@ class FanRelay:
         #: Deliveries that were held since the last `settle`, not counted yet.
         self.fresh: list[Held] = []
         self._held_octets = 0
-        self._failure: PluginFailed | None = None
         self._contended: set[Turns] = set()
         self._paused: set[Link] = set()
         #: Links that call queues differently.
@@ -270,18 +268,7 @@ class FanRelay:
             self._held_octets -= held.counted
         consumer.held.clear()
 
-    def fail(self, failure: PluginFailed) -> None:
-        """A plugin failed in the middle of a scan: the session ends as soon as that is over."""
-        if self._failure is None:
-            # By then, the client may have closed it.
-            self.session.log(failure.entry, **failure.fields)
-            self._failure = failure
-            self.session.settle_due = True
-
     def settle(self) -> None:
-        if self._failure is not None:
-            self.session.close(*self._failure.reply)
-            return
         # First of all, because it may ask for something that the decision about pausing must know of.
         if self.session.client_scanner.stalled:
             self.session.client_scanner.resume()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trabbits.session.fan_undecided import Undecided
 from trabbits.session.mirroring import Copying
 from trabbits.wire.scanner import Destination
 
@@ -29,6 +28,6 @@ def goes_to(destination: Destination, link: Link) -> bool:
     """Whether what is appended to this destination reaches the link."""
     if isinstance(destination, Tee):
         return any(out is link.out for out in destination.outs)
-    if isinstance(destination, Undecided | Copying):
+    if isinstance(destination, Copying):
         return destination.link is link
     return destination is link.out

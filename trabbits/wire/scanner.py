@@ -118,12 +118,15 @@ Observe = Callable[[bytes, Any, list[int], list[int], list[Destination]], None]
 class Content:
     """The content in progress on one channel: what is still to come and where it goes."""
 
-    __slots__ = ("destination", "done", "left")
+    __slots__ = ("decide", "destination", "done", "left")
 
     def __init__(self, destination: Destination) -> None:
         self.destination = destination
         #: Octets of body to come; -1 while the content header is awaited.
         self.left = -1
+        #: Called once with the content header frame, before it goes anywhere: says where it goes, and all behind it.
+        #: As ``method`` it may emit and raise, and is heard before any other frame is looked at.
+        self.decide: Callable[[bytes], Destination] | None = None
         #: Called once when the last octet was appended to the destination.
         self.done: Callable[[], None] | None = None
 
@@ -207,7 +210,7 @@ class Scanner:
         self.bare = {}
         for content in self.contents.values():
             content.destination = DISCARD
-            content.done = None
+            content.decide = content.done = None
 
     def resume(self) -> None:
         """Take up scanning after a stall; may raise `Violation` or stall again."""
@@ -379,21 +382,27 @@ class Scanner:
 
                 elif kind == FRAME_HEADER or kind == FRAME_BODY:  # noqa: PLR1714, SIM109 - faster than a tuple
                     content = contents.get(channel)
-                    if content is not None and content.destination is DISCARD:
-                        own += 1
                     if content is None or (content.left < 0) != (kind == FRAME_HEADER):
                         raise content_out_of_order(channel, kind, None if content is None else content.left)
+                    if kind == FRAME_HEADER:
+                        body = body_size(octets, pos, size, channel)
+                        if content.decide is not None:
+                            if pos > run:
+                                to.append(out[run:pos])
+                                run = pos
+                            content.destination = content.decide(octets[pos:after])
+                        content.left = body
+                    elif size > content.left:
+                        raise body_too_long(channel, size - content.left)
+                    else:
+                        content.left -= size
                     if content.destination is not to:
                         if pos > run:
                             to.append(out[run:pos])
                             run = pos
                         to = content.destination
-                    if kind == FRAME_HEADER:
-                        content.left = body_size(octets, pos, size, channel)
-                    elif size > content.left:
-                        raise body_too_long(channel, size - content.left)
-                    else:
-                        content.left -= size
+                    if to is DISCARD:
+                        own += 1
                     pos = after
                     if not content.left:
                         del contents[channel]
