@@ -123,7 +123,7 @@ def _names_headers(strategy: IPropertyRoutingStrategy) -> None:
 
 def _names_properties(strategy: IPropertyRoutingStrategy) -> None:
     for name in _named(strategy, "property_names"):
-        if name == "headers" or name not in {each.name for each in fields(MessageProperties)}:
+        if name == "headers" or name not in [each.name for each in fields(MessageProperties)]:
             raise Invalid(f"property_names has {name!r:.100}, which is no name of a property, or has names of its own")
 
 

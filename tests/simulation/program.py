@@ -125,7 +125,10 @@ class Program:
 
     def _publish_one(self, client: Client, state: ChannelState, exchange: str | None = None) -> None:
         world, random = self.world, self.random
-        address = Address(random, world.options.names, world.queue_names, by_headers=world.options.by_headers)
+        options = world.options
+        address = Address(
+            random, options.names, world.queue_names, by_headers=options.by_headers, app_ids=options.app_ids
+        )
         if exchange is not None:
             address.exchange = exchange
         links = client.surroundings.session.links
@@ -136,7 +139,7 @@ class Program:
             size = min(size, 30)
         expiration = str(random.choice((0, 150, 600))) if random.random() < 0.08 else ""
         number = len(self.ledger.messages) + 1
-        header = content_header(number, size, headers=address.headers, expiration=expiration)
+        header = content_header(number, size, headers=address.headers, expiration=expiration, app_id=address.app_id)
         body = (b"%d " % number * (size // 2 + 1))[:size]
         mandatory = random.random() < 0.3
         if len(world.options.names) == 1:

@@ -91,18 +91,20 @@ class ByKey:
 
 @implementer(IMessageRoutingStrategy)
 class ByHeader:
-    """The header ``to`` is the upstream's name; without it, no opinion."""
+    """The header ``to`` is the upstream's name, or else the property ``app_id`` if that counts; without, no opinion."""
 
     by_headers = True
     #: For those that say what they read.
     header_names = ("to",)
-    property_names = ()
+
+    def __init__(self, *, app_id: bool) -> None:
+        self.property_names = ("app_id",) if app_id else ()
 
     def route(self, exchange: str, routing_key: str) -> Decision:
         return None
 
     def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> Decision:
-        to = properties.headers.get("to")
+        to = properties.headers.get("to", properties.app_id if self.property_names else None)
         return to if isinstance(to, str) else None
 
 
@@ -123,7 +125,8 @@ class MirroredByKey(ByKey):
 class MirroredByHeader(ByHeader):
     """The same, and all other upstreams get copies."""
 
-    def __init__(self, names: str) -> None:
+    def __init__(self, names: str, *, app_id: bool) -> None:
+        super().__init__(app_id=app_id)
         self._names = tuple(names)
 
     def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> Decision:
@@ -133,11 +136,11 @@ class MirroredByHeader(ByHeader):
 
 
 class Address:
-    """Where a publish goes: exchange, key, headers, and the upstream ("" for the first that is attached)."""
+    """Where a publish goes: exchange, key, headers, app_id, and the upstream ("" for the first that is attached)."""
 
-    __slots__ = ("exchange", "headers", "key", "upstream")
+    __slots__ = ("app_id", "exchange", "headers", "key", "upstream")
 
-    def __init__(self, random: Random, names: str, queues: list[str], *, by_headers: bool) -> None:
+    def __init__(self, random: Random, names: str, queues: list[str], *, by_headers: bool, app_ids: bool) -> None:
         self.exchange, to, name = random.choices(("xd", "", "xf", "xt", "xh"), (60, 15, 6, 8, 8))[0], "", ""
         upstream = random.choice(names)
         if self.exchange == "xd":
@@ -150,7 +153,9 @@ class Address:
         if by_headers and random.random() < 0.8:
             to = random.choice(names)
         matched = self.exchange == "xh" and random.random() < 0.8
-        self.headers = table_with(to, matched=matched) if to or matched else b""
+        self.app_id = to if app_ids and len(self.key) % 2 else ""
+        named = "" if self.app_id else to
+        self.headers = table_with(named, matched=matched) if named or matched else b""
         if by_headers:
             self.upstream = to
         else:

@@ -152,8 +152,8 @@ class ValueRoutes(MessageRoutes):
         super().__init__(strategy, links, channels, way)
         self._named = named = NamedProperties(strategy.header_names, strategy.property_names)
         self._keys, self._places = named.keys, named.places
-        #: The header that answers depend on, if it is one only.
-        self._header = self._keys[0] if len(self._keys) == 1 else None
+        #: The header that answers depend on, if they depend on nothing else.
+        self._header = self._keys[0] if len(self._keys) == 1 and not self._places else None
         #: Exchange, routing key and values, as they stand in frames -> where messages go.
         self.remembered: dict[Values, Goal] = {}
         self._size = 0
@@ -173,15 +173,15 @@ class ValueRoutes(MessageRoutes):
         if kind != amqp.FRAME_HEADER or its_channel != channel or after >= len(octets):
             return None
         raw = octets[start + 13 : end - 2]
+        header = self._header
         at = end + TABLE_AT
         stop = at + length
         try:
-            if self._places:
+            if header is None and self._places:
                 values: Values = raw, self._named.raw(octets, end, after)
             else:
                 if flags & FLAGS_UP_TO_TABLE != TABLE_FIRST or stop > after:
                     at, stop = headers_table(octets, end, after)
-                header = self._header
                 if header is not None:
                     values = raw, raw_header(octets, at, stop, header)
                 else:

@@ -3,8 +3,8 @@
 Lives here: `LazyMessageProperties`, `HeadersAlone`.
 Must not know: how properties stand in a frame, who is asked about them.
 
-There is one of these for each message that a strategy is asked about.  `MessageProperties` itself takes ten times as
-long to make, because it is frozen and has many attributes.
+There is one of these for each message that a strategy is asked about.  `MessageProperties` itself takes several times
+as long to make, because it is frozen and has many attributes.
 """
 
 from __future__ import annotations
