@@ -32,10 +32,17 @@ SCENARIOS = (
     Scenario("stream-100", "Streaming, 100-byte messages", 100),
     Scenario("stream-100-lazy", "Streaming, 100-byte messages, reader woken every 32 KiB", 100, low_water=32 * 1024),
     Scenario("stream-4096", "Streaming, 4-KiB messages", 4096),
+    Scenario(
+        "stream-headers",
+        "Streaming, 100-byte messages with three headers",
+        100,
+        headers=True,
+        targets=("direct", "fan", "by-header"),
+    ),
     Scenario("trips-1", "Round trips, 1 connection, 100-byte messages", 100, 1, weight=2.0),
     Scenario("trips-10", "Round trips, 10 connections, 100-byte messages", 100, 10),
 )
-TARGETS = ("direct", "haproxy", "plain", "unobserved", "fan")
+TARGETS = ("direct", "haproxy", "plain", "unobserved", "fan", "by-header")
 SLICE = 0.05
 """Seconds of round trips with one target before it is the next one's turn."""
 WARM_UP = 0.25
@@ -75,7 +82,8 @@ class Bench:
                 self._round(number, scenario)
 
     def _round(self, number: int, scenario: Scenario) -> None:
-        usable = [each for each in self._targets.available if (scenario.name, each.name) not in self._failed]
+        concerned = [each for each in self._targets.available if each.name in scenario.targets]
+        usable = [each for each in concerned if (scenario.name, each.name) not in self._failed]
         # Nobody is always first: order is a bias, too.
         start = number % max(1, len(usable))
         order = usable[start:] + usable[:start]
@@ -99,7 +107,7 @@ class Bench:
         for target in order:
             try:
                 with ExitStack() as stack:
-                    stream = Stream(target.port, scenario.size, scenario.low_water)
+                    stream = Stream(target.port, scenario.size, scenario.low_water, headers=scenario.headers)
                     stack.callback(stream.close)
                     run = partial(stream.run, WARM_UP, clocks=target.clocks)
                     measured[target.name] = self._quietly(run, self._plan.seconds * scenario.weight)

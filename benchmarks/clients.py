@@ -126,32 +126,35 @@ class Client:
 class Workload:
     """Messages of one size for one queue, under two keys of equal length, so that all frames are equally long.
 
-    The keys' first words are `a` and `b`: what a fan session routes by.
+    The keys' first words are `a` and `b`: what a fan session routes by.  With `headers`, messages carry three of them,
+    and `side` is the one that says the same.
     """
 
     size: int
     queue: str
     keys: tuple[str, str]
+    headers: bool = False
 
     @classmethod
-    def fresh(cls, size: int) -> Workload:
+    def fresh(cls, size: int, *, headers: bool = False) -> Workload:
         """A workload under names that nobody has used before."""
         name = secrets.token_hex(4)
-        return cls(size, f"bench-{name}", (f"a.{name}", f"b.{name}"))
+        return cls(size, f"bench-{name}", (f"a.{name}", f"b.{name}"), headers)
 
     def publish(self, side: int) -> bytes:
         """The three frames of one message under the key of side 0 or 1."""
         method = commands.Basic.Publish(exchange=EXCHANGE, routing_key=self.keys[side])
-        return frame.marshal(method, CHANNEL) + self._content()
+        return frame.marshal(method, CHANNEL) + self._content(side)
 
     @property
     def deliver_length(self) -> int:
         """Octets of one delivery: the three frames."""
         method = commands.Basic.Deliver(CONSUMER_TAG, 1, False, EXCHANGE, self.keys[0])
-        return len(frame.marshal(method, CHANNEL)) + len(self._content())
+        return len(frame.marshal(method, CHANNEL)) + len(self._content(0))
 
-    def _content(self) -> bytes:
-        properties = commands.Basic.Properties(delivery_mode=1)
+    def _content(self, side: int) -> bytes:
+        headers = {"content-version": "3", "side": "ab"[side], "trace": "00-4bf92f3577b34da6"} if self.headers else None
+        properties = commands.Basic.Properties(headers=headers, delivery_mode=1)
         content_header = header.ContentHeader(0, self.size, properties)
         payload = frame.marshal(body.ContentBody(b"x" * self.size), CHANNEL)
         return frame.marshal(content_header, CHANNEL) + payload

@@ -58,11 +58,13 @@ class Stream:
     """One publisher and one auto-ack consumer, each on a connection of its own.
 
     The publisher is at most `window` octets of messages ahead of the consumer. The consumer is woken by the kernel
-    as soon as `low_water` octets wait for it: 1 as for every application.
+    as soon as `low_water` octets wait for it: 1 as for every application.  With `headers`, messages carry some.
     """
 
-    def __init__(self, port: int, size: int, low_water: int = 1, window: int = WINDOW) -> None:
-        workload = Workload.fresh(size)
+    def __init__(
+        self, port: int, size: int, low_water: int = 1, window: int = WINDOW, *, headers: bool = False
+    ) -> None:
+        workload = Workload.fresh(size, headers=headers)
         self._deliver_length = workload.deliver_length
         pair = workload.publish(0) + workload.publish(1)
         self._publish_length = len(pair) // 2

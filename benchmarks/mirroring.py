@@ -12,7 +12,6 @@ import gc
 import statistics
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.session.frames import publish
 from tests.session.playbook import Playbook
-from trabbits.interfaces import IMessageRoutingStrategy, IMirroringStrategy, IRoutingStrategy, Mirrored
+from trabbits.interfaces import (
+    IMessageRoutingStrategy,
+    IMirroringStrategy,
+    IRoutingStrategy,
+    MessageProperties,
+    Mirrored,
+)
 
 CHUNK = 64 * 1024
 STREAM = 4 * 1024 * 1024
@@ -50,7 +55,7 @@ class Mirroring:
 class ToAByMessage(ToA):
     """The same, asked for every message."""
 
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> str | None:
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> str | None:
         return "a"
 
 
@@ -58,7 +63,7 @@ class ToAByMessage(ToA):
 class MirroringByMessage(Mirroring):
     """The same, asked for every message."""
 
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> str | Mirrored | None:
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> str | Mirrored | None:
         return self.route(exchange, routing_key)
 
 

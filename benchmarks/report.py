@@ -23,7 +23,8 @@ END = "<!-- measured: end -->"
 class Scenario:
     """One kind of load, for `weight` times as long as the plan says.
 
-    `connections` 0 means streaming, with a reader that is woken at `low_water` octets.
+    `connections` 0 means streaming, with a reader that is woken at `low_water` octets; with `headers`, of messages that
+    carry some.  `targets` are what it is about.
     """
 
     name: str
@@ -32,6 +33,8 @@ class Scenario:
     connections: int = 0
     low_water: int = 1
     weight: float = 1.0
+    headers: bool = False
+    targets: Sequence[str] = ("direct", "haproxy", "plain", "unobserved", "fan")
 
 
 @define

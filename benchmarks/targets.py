@@ -44,6 +44,13 @@ listen amqp
 """
 
 
+#: The header `side` decides as the key's first word does.
+BY_HEADER: Mapping[str, Any] = {
+    "plugin": "headers",
+    "options": {"rules": [{"match": {"side": "b"}, "upstream": "second"}], "default": "first"},
+}
+
+
 @frozen
 class Target:
     """One way to the broker: the port to connect to and the CPU clocks of who is involved."""
@@ -100,7 +107,9 @@ class Targets:
         self._offer("plain", "trabbits, plain session", first, lambda: self._trabbits(first))
         without = [str(ROOT / "benchmarks" / "unobserved.py")]
         self._offer("unobserved", "trabbits, plain, unobserved", first, lambda: self._trabbits(first, without))
-        self._offer("fan", "trabbits, fan session", self._node_ports, lambda: self._trabbits(self._node_ports))
+        both = self._node_ports
+        self._offer("fan", "trabbits, fan session", both, lambda: self._trabbits(both))
+        self._offer("by-header", "trabbits, fan, by a header", both, lambda: self._trabbits(both, routing=BY_HEADER))
 
     def _offer(self, name: str, title: str, nodes: Iterable[int], start: Callable[[], tuple[int, int | None]]) -> None:
         """Start what a target needs: `start` gives its port and the proxy's process."""
@@ -137,10 +146,15 @@ class Targets:
             time.sleep(0.02)
         return port, process.pid
 
-    def _trabbits(self, node_ports: Sequence[int], program: Sequence[str] = ("-m", "trabbits")) -> tuple[int, int]:
+    def _trabbits(
+        self,
+        node_ports: Sequence[int],
+        program: Sequence[str] = ("-m", "trabbits"),
+        routing: Mapping[str, Any] | None = None,
+    ) -> tuple[int, int]:
         folder = self._folder()
         config = folder / "config.json"
-        config.write_text(json.dumps(trabbits_config(node_ports)))
+        config.write_text(json.dumps(trabbits_config(node_ports, routing)))
         command = [sys.executable, *program, "run", "--config", str(config), "--port", "0"]
         command += ["--metrics-port", "0", "--api-socket", str(folder / "api.sock"), "--log-format", "json"]
         process = ChildProcess(command, cwd=ROOT, env=clean_environment(), stderr=subprocess.PIPE)
@@ -178,15 +192,18 @@ class ReadyLine:
         return self._port
 
 
-def trabbits_config(node_ports: Sequence[int]) -> Mapping[str, Any]:
-    """One upstream per node; with two, the first words of the workload's keys alternate between them."""
+def trabbits_config(node_ports: Sequence[int], routing: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+    """One upstream per node; with two, the first words of the workload's keys alternate between them.
+
+    `routing` is a section of the configuration that decides otherwise.
+    """
     upstreams = []
     for port, name, pattern in zip(node_ports, ("first", "second"), ("a.*", "b.*"), strict=False):
         upstream: dict[str, Any] = {"name": name, "address": f"127.0.0.1:{port}"}
         if len(node_ports) > 1:
             upstream["routing"] = {"key_patterns": [pattern]}
         upstreams.append(upstream)
-    return {"upstreams": upstreams}
+    return {"upstreams": upstreams} | ({} if routing is None else {"routing": routing})
 
 
 def clean_environment() -> dict[str, str]:

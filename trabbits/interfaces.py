@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
-from attrs import Factory, field, frozen
+from attrs import Factory, field, fields, frozen
 from zope.interface import Attribute, Interface, Invalid, invariant
 
 #: Octets of the largest body that is copied, where a strategy does not say otherwise.
@@ -64,25 +64,55 @@ class IRoutingStrategy(Interface):
         """
 
 
-class IMessageRoutingStrategy(IRoutingStrategy):
-    """One that reads headers, too: trabbits asks it for every message, which costs the hot path some microseconds.
+@frozen
+class MessageProperties:
+    """The properties of a message (AMQP 0-9-1 section 1.8.1), as its publisher set them; None where it did not.
 
-    `route` is asked where there are no headers to look at: by tools that try a key.
+    Texts are at most 255 octets of UTF-8 (octets that are not UTF-8 arrive as lone surrogates); numbers are what they
+    are on the wire, whatever sense they make.  `headers` are decoded values, empty without any.  `delivery_mode` is 1
+    for transient and 2 for persistent messages, `priority` 0 to 255, `expiration` milliseconds as text, `timestamp`
+    seconds since 1970-01-01 UTC.
     """
 
-    def route_message(exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Decision:
+    headers: Mapping[str, Any] = Factory(dict)
+    content_type: str | None = None
+    content_encoding: str | None = None
+    delivery_mode: int | None = None
+    priority: int | None = None
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    expiration: str | None = None
+    message_id: str | None = None
+    timestamp: int | None = None
+    type: str | None = None
+    user_id: str | None = None
+    app_id: str | None = None
+
+
+class IMessageRoutingStrategy(IRoutingStrategy):
+    """One that reads properties, too: trabbits asks it for every message, which costs the hot path some microseconds.
+
+    `route` is asked where there are no properties to look at: by tools that try a key.
+    """
+
+    def route_message(exchange: str, routing_key: str, properties: MessageProperties) -> Decision:
         """Return the name of the upstream for this message, None for "no opinion"; `Mirrored` as from `route`.
 
-        `headers` are the message's ``headers`` property, decoded when first looked at, empty without one.  It must not
-        be kept or changed.
+        Nothing of `properties` is decoded before it is looked at, and it is decoded anew each time but for the headers.
+        What cannot be decoded is None; headers are empty then, because the broker will say what is wrong with them.
+        `properties` must not be kept or changed.
         """
 
 
-def _names_headers(strategy: IHeaderRoutingStrategy) -> None:
-    names: object = getattr(strategy, "header_names", None)
+def _named(strategy: object, attribute: str) -> Collection[Any]:
+    names: object = getattr(strategy, attribute, None)
     if not isinstance(names, Collection) or isinstance(names, str | bytes):
-        raise Invalid(f"header_names is {names!r:.100}, expected a collection of names")
-    for name in names:
+        raise Invalid(f"{attribute} is {names!r:.100}, expected a collection of names")
+    return names
+
+
+def _names_headers(strategy: IPropertyRoutingStrategy) -> None:
+    for name in _named(strategy, "header_names"):
         try:
             named = 0 < len(name.encode()) <= 255
         except (AttributeError, UnicodeEncodeError):
@@ -91,24 +121,34 @@ def _names_headers(strategy: IHeaderRoutingStrategy) -> None:
             raise Invalid(f"header_names has {name!r:.100}, which is no name of a header")
 
 
-class IHeaderRoutingStrategy(IMessageRoutingStrategy):
-    """One that says which headers it reads: trabbits asks it once for messages that have the same values there.
+def _names_properties(strategy: IPropertyRoutingStrategy) -> None:
+    for name in _named(strategy, "property_names"):
+        if name == "headers" or name not in [each.name for each in fields(MessageProperties)]:
+            raise Invalid(f"property_names has {name!r:.100}, which is no name of a property, or has names of its own")
 
-    For the same exchange, routing key and values of the named headers (which may be missing) the answer must be the
-    same for as long as the configuration lives, as for `route`.  `route_message` gets the named headers only, of which
-    those that cannot be decoded are missing.  This is for headers of few different values: where each message has one
-    of its own, remembering answers costs more than asking.
+
+class IPropertyRoutingStrategy(IMessageRoutingStrategy):
+    """One that says which properties it reads: trabbits asks it once for messages that have the same values there.
+
+    For the same exchange, routing key and values of what it names (which may be missing) the answer must be the same
+    for as long as the configuration lives, as for `route`.  `route_message` gets what is named only; a header that
+    cannot be decoded is missing.  This is for values of which few are different: where each message has one of its
+    own, remembering answers costs a little more than asking.
     """
 
     header_names: Collection[str] = Attribute(
         "Names of all the headers that an answer may depend on, each 1 to 255 octets of UTF-8."
     )
+    property_names: Collection[str] = Attribute(
+        "Names of all the other properties that it may depend on: attributes of `MessageProperties`."
+    )
 
     invariant(_names_headers)
+    invariant(_names_properties)
 
 
 class IMirroringStrategy(IRoutingStrategy):
-    """One whose answers may be `Mirrored`; it may read headers as well, and provide both.
+    """One whose answers may be `Mirrored`; it may read properties as well, and provide both.
 
     It has no more methods than the others.  trabbits looks for it when a session begins and keeps a channel of each
     link free for copies then, so clients are offered one channel less.

@@ -64,7 +64,10 @@ FULL: dict[str, Any] = {
                 {
                     "plugin": "headers",
                     # In options inside of options, defaults count as something else.
-                    "options": {"rules": [{"match": {"x": 1}, "any": False, "upstream": "orders"}], "default": None},
+                    "options": {
+                        "rules": [{"match": {"x": 1}, "properties": {}, "any": False, "upstream": "orders"}],
+                        "default": None,
+                    },
                 },
                 {"plugin": "key_patterns"},
             ]

@@ -13,8 +13,8 @@ from trabbits.config.errors import path_text
 from trabbits.interfaces import (
     IAuthMechanism,
     IConnectionPolicy,
-    IHeaderRoutingStrategy,
     INodeSelector,
+    IPropertyRoutingStrategy,
     IQueueAttributeRewriter,
     IQueueRenamer,
     IRoutingStrategy,
@@ -65,7 +65,7 @@ def _hollow(options: HollowOptions, _: PluginContext) -> object:
 
 PROMISES = {
     "routing": IRoutingStrategy,
-    "headers": IHeaderRoutingStrategy,
+    "headers": IPropertyRoutingStrategy,
     "rewriter": IQueueAttributeRewriter,
     "renamer": IQueueRenamer,
     "topology": ITopologyRewriter,
@@ -94,8 +94,9 @@ def catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             ["routing"],
             "headers",
-            "Hollow has no route(exchange, routing_key); Hollow has no route_message(exchange, routing_key, headers); "
-            "Hollow has no header_names",
+            "Hollow has no route(exchange, routing_key); "
+            "Hollow has no route_message(exchange, routing_key, properties); "
+            "Hollow has no header_names; Hollow has no property_names",
         ),
         (["routing"], "short", "route(exchange, routing_key) of Short: implementation doesn't allow enough arguments"),
         (["routing"], "explosive", "it cannot be looked at: OSError in test_hollow_plugins.py, line "),

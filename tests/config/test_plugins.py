@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import pytest
@@ -24,7 +24,7 @@ from tests.config.configurations import WEIGHTED, changed, json_values, refused
 from trabbits.config import Config, ConfigError, config_hash, masked, parse_config
 from trabbits.config.origin import Origin
 from trabbits.config.schema import json_schema
-from trabbits.interfaces import IHeaderRoutingStrategy, IRoutingStrategy
+from trabbits.interfaces import IPropertyRoutingStrategy, IRoutingStrategy, MessageProperties
 from trabbits.plugins.catalogue import Broken, Catalogue, Found, discover
 from trabbits.plugins.declaring import Plugin, PluginContext, PluginOptions, UpstreamName
 
@@ -71,13 +71,14 @@ class Indifferent:
         return None
 
 
-@implementer(IHeaderRoutingStrategy)
+@implementer(IPropertyRoutingStrategy)
 class Letters(Indifferent):
     """Has a text where a collection of texts is wanted, which Python takes for one."""
 
     header_names = "tenant"
+    property_names = ()
 
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> str | None:
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> str | None:
         return None
 
 

@@ -52,7 +52,8 @@ class ByKey:
 
 @implementer(IMessageRoutingStrategy)
 class ByHeaders(ByKey):
-    def route_message(self, exchange, routing_key, headers):
+    def route_message(self, exchange, routing_key, properties):
+        headers = properties.headers
         return decided(headers["way"]) if "way" in headers else self.route(exchange, routing_key)
 
 

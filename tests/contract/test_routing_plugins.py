@@ -17,6 +17,10 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "hash": {"upstreams": ["a", "b"]},
     "hash by header": {"upstreams": ["a", "b"], "header": "customer"},
     "headers": {"rules": RULES},
+    "headers with a property": {"rules": [{"properties": {"type": "audit", "priority": 3}, "upstream": "b"}]},
+    "headers with a header or a property": {
+        "rules": [{"match": {"tenant": "new"}, "properties": {"app_id": "shop"}, "any": True, "upstream": "b"}]
+    },
     "exchange": {"rules": [{"exchange": "to-b", "upstream": "b"}]},
     "first_match": {
         "strategies": [{"plugin": "headers", "options": {"rules": RULES}}, {"plugin": "key_patterns"}],
@@ -24,18 +28,19 @@ STRATEGIES: dict[str, dict[str, Any]] = {
 }
 
 
-def decided(name: str, options: dict[str, Any], exchange: str, key: str, headers: dict[str, Any]) -> str:
+def decided(name: str, options: dict[str, Any], exchange: str, key: str, properties: pika.BasicProperties) -> str:
     """What the strategy says by itself, asked as the proxy is to ask it."""
     from trabbits.assembly import session_settings
     from trabbits.config import validate_config
-    from trabbits.interfaces import IMessageRoutingStrategy, Mirrored
+    from trabbits.interfaces import IMessageRoutingStrategy, MessageProperties, Mirrored
 
     upstreams = [{"name": each, "address": f"{each}:1"} for each in "ab"]
     upstreams[1]["routing"] = {"key_patterns": ["to-b.#"]}  # type: ignore[assignment]
     routing = {"plugin": name.partition(" ")[0], "options": options}
     strategy = session_settings(validate_config({"upstreams": upstreams, "routing": routing}, "test")).routing
     if IMessageRoutingStrategy.providedBy(strategy):
-        decision = strategy.route_message(exchange, key, headers)
+        set_ones = {each: value for each, value in vars(properties).items() if value is not None}
+        decision = strategy.route_message(exchange, key, MessageProperties(**set_ones))
     else:
         decision = strategy.route(exchange, key)
     assert not isinstance(decision, Mirrored)
@@ -57,7 +62,7 @@ def test_messages_are_where_the_strategy_says(
         }
     )
     messages = [
-        (exchange, key, {"tenant": "new" if number % 3 else "old", "customer": f"c{number}", "n": number})
+        (exchange, key, properties(number))
         for number in range(40)
         for exchange, key in [("to-b" if number % 4 == 0 else "to-a", f"{'to-b' if number % 5 == 0 else 'x'}.{number}")]
     ]
@@ -68,13 +73,30 @@ def test_messages_are_where_the_strategy_says(
             channel.exchange_declare(exchange, "fanout")
             channel.queue_bind("all", exchange)
         channel.confirm_delivery()
-        for exchange, key, headers in messages:
-            channel.basic_publish(exchange, key, key.encode(), pika.BasicProperties(headers=headers))
+        for exchange, key, each in messages:
+            channel.basic_publish(exchange, key, key.encode(), each)
     expected: dict[str, set[str]] = {"a": set(), "b": set()}
-    for exchange, key, headers in messages:
-        expected[decided(name, options, exchange, key, headers)].add(key)
+    for exchange, key, each in messages:
+        expected[decided(name, options, exchange, key, each)].add(key)
     assert all(expected.values()), "a test that sends everything to one broker shows nothing"
     assert {"a": bodies(rabbit_a, vhost), "b": bodies(rabbit_b, vhost)} == expected
+
+
+def properties(number: int) -> pika.BasicProperties:
+    """What a message carries; some have nothing but headers."""
+    headers = {"tenant": "new" if number % 3 else "old", "customer": f"c{number}", "n": number}
+    if number % 7 == 0:
+        return pika.BasicProperties(headers=headers)
+    return pika.BasicProperties(
+        "text/plain",
+        headers=headers,
+        delivery_mode=1,
+        priority=3 if number % 2 else 4,
+        message_id=f"m{number}",
+        timestamp=1_800_000_000 + number,
+        type="audit" if number % 5 else "order",
+        app_id="shop" if number % 4 else "desk",
+    )
 
 
 def bodies(node: RabbitNode, vhost: str) -> set[str]:

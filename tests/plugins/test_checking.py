@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,11 +12,12 @@ from zope.interface import Invalid, implementer
 
 from trabbits.interfaces import (
     IConnectionPolicy,
-    IHeaderRoutingStrategy,
     IMessageRoutingStrategy,
     INodeSelector,
+    IPropertyRoutingStrategy,
     IQueueAttributeRewriter,
     IRoutingStrategy,
+    MessageProperties,
     NodeView,
     Visitor,
 )
@@ -81,13 +82,14 @@ class Headless:  # type: ignore[misc]
         return None
 
 
-@implementer(IHeaderRoutingStrategy)
+@implementer(IPropertyRoutingStrategy)
 class Letters(Headless):
     """Names one header, and spells it."""
 
     header_names = "tenant"
+    property_names = ()
 
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> str | None:
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> str | None:
         return None
 
 
@@ -230,7 +232,7 @@ def test_a_combined_strategy_is_verified_too() -> None:
 
 def test_what_names_headers_without_having_any_is_invalid() -> None:
     with pytest.raises(Invalid, match="header_names is None, expected a collection of names"):
-        IHeaderRoutingStrategy.validateInvariants(AsItIs())
+        IPropertyRoutingStrategy.validateInvariants(AsItIs())
 
 
 def test_the_operator_ends_it() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from tests.plugins.routing_options import assert_refused, make
-from trabbits.interfaces import IHeaderRoutingStrategy, IMessageRoutingStrategy, IRoutingStrategy
+from trabbits.interfaces import IMessageRoutingStrategy, IPropertyRoutingStrategy, IRoutingStrategy, MessageProperties
 from trabbits.plugins import catalogue
 from trabbits.plugins.catalogue import Catalogue, Found
 from trabbits.plugins.combining import PartFailed
@@ -52,11 +51,11 @@ class Says:
 class SaysHeader(Says):
     """Answers with the header "to" if there is one."""
 
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> str | None:
-        return headers.get("to", self.route(exchange, routing_key))
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> str | None:
+        return properties.headers.get("to", self.route(exchange, routing_key))
 
 
-def test_without_a_part_that_reads_headers_it_reads_none() -> None:
+def test_without_a_part_that_reads_properties_it_reads_none() -> None:
     strategy = make("first_match", {"strategies": [BY_EXCHANGE, BY_KEY]})
     verifyObject(IRoutingStrategy, strategy)
     assert not IMessageRoutingStrategy.providedBy(strategy)
@@ -70,10 +69,10 @@ def test_with_one_it_reads_them(nested: bool) -> None:
     header = {"plugin": "first_match", "options": {"strategies": [BY_HEADER]}} if nested else BY_HEADER
     strategy = make("first_match", {"strategies": [BY_EXCHANGE, header, BY_KEY]})
     verifyObject(IMessageRoutingStrategy, strategy)
-    assert strategy.route_message("orders", "hop", {"vip": True}) == "lapin"
-    assert strategy.route_message("bills", "hop", {"vip": True}) == "rabbit"
-    assert strategy.route_message("bills", "hop", {}) == "hase"
-    assert strategy.route_message("bills", "x", {}) is None
+    assert strategy.route_message("orders", "hop", MessageProperties({"vip": True})) == "lapin"
+    assert strategy.route_message("bills", "hop", MessageProperties({"vip": True})) == "rabbit"
+    assert strategy.route_message("bills", "hop", MessageProperties()) == "hase"
+    assert strategy.route_message("bills", "x", MessageProperties()) is None
     assert strategy.route("bills", "hop") == "hase"
     assert strategy.route("bills", "x") is None
 
@@ -87,7 +86,7 @@ def test_the_first_opinion_counts(parts: list[tuple[bool, str | None]], headers:
     assert FirstMatch(made).route("e", "k") == next((answer for _, answer in parts if answer), None)
     opinions = (headers.get("to", answer) if reads else answer for reads, answer in parts)
     expected = next((opinion for opinion in opinions if opinion), None)
-    assert FirstMatchByMessage(made).route_message("e", "k", headers) == expected
+    assert FirstMatchByMessage(made).route_message("e", "k", MessageProperties(headers)) == expected
 
 
 def test_parts_behind_the_first_opinion_are_not_asked() -> None:
@@ -100,7 +99,7 @@ def test_what_reads_no_headers_is_asked_once() -> None:
     """Among parts that do, its answers are remembered, as a session would do it."""
     plain, reading = Says("a"), SaysHeader(None)
     strategy = FirstMatchByMessage([("reading", reading), ("plain", plain)])
-    assert {strategy.route_message("e", "k", {}) for _ in range(10)} == {"a"}
+    assert {strategy.route_message("e", "k", MessageProperties()) for _ in range(10)} == {"a"}
     assert (reading.asked, plain.asked) == (10, 1)
 
 
@@ -110,7 +109,7 @@ def test_a_part_that_raises_is_named(error: BaseException) -> None:
     for _ in range(2):
         told = rf'^strategies\[1\] "odd" failed: {type(error).__name__}: what$'
         with pytest.raises(PartFailed, match=told) as caught:
-            FirstMatchByMessage(parts).route_message("e", "k", {})
+            FirstMatchByMessage(parts).route_message("e", "k", MessageProperties())
         assert caught.value.__cause__ is error
         with pytest.raises(PartFailed, match="odd"):
             FirstMatch(parts).route("e", "k")
@@ -211,11 +210,12 @@ def test_any_options_give_a_strategy_or_a_value_error(parts: Any) -> None:
     verifyObject(IRoutingStrategy, strategy)
 
 
-@implementer(IHeaderRoutingStrategy)
+@implementer(IPropertyRoutingStrategy)
 class NamesHeader(SaysHeader):
-    """Says that it is "to"."""
+    """Says that it is "to", or else the type."""
 
     header_names = ("to",)
+    property_names = ("type",)
 
 
 @pytest.mark.parametrize(
@@ -227,20 +227,25 @@ class NamesHeader(SaysHeader):
         ([SaysHeader], None),
     ],
 )
-def test_it_names_headers_if_all_parts_that_read_them_do(
+def test_it_names_properties_if_all_parts_that_read_them_do(
     parts: list[type[Says]], names: tuple[str, ...] | None
 ) -> None:
     strategy = FirstMatchByMessage([(str(number), part(None)) for number, part in enumerate(parts)])
-    assert IHeaderRoutingStrategy.providedBy(strategy) == (names is not None)
+    assert IPropertyRoutingStrategy.providedBy(strategy) == (names is not None)
     assert getattr(strategy, "header_names", None) == names
+    assert getattr(strategy, "property_names", None) == (None if names is None else ("type",))
     mirrored = MirrorByMessage("first", strategy, Wishes(("b",), POINTS, 100))
-    assert IHeaderRoutingStrategy.providedBy(mirrored) == (names is not None)
+    assert IPropertyRoutingStrategy.providedBy(mirrored) == (names is not None)
     assert getattr(mirrored, "header_names", None) == names
+    assert getattr(mirrored, "property_names", None) == (None if names is None else ("type",))
 
 
-def test_with_the_built_in_ones_headers_are_named_once() -> None:
-    rules = [{"match": {"a": 1, "b": None}, "upstream": "lapin"}, {"match": {"a": 2}, "upstream": "hase"}]
+def test_with_the_built_in_ones_properties_are_named_once() -> None:
+    rules = [
+        {"match": {"a": 1, "b": None}, "upstream": "lapin"},
+        {"match": {"a": 2}, "properties": {"app_id": "shop"}, "upstream": "hase"},
+    ]
     both = {"strategies": [BY_HEADER, {"plugin": "headers", "options": {"rules": rules}}, BY_KEY]}
     strategy = make("first_match", both)
-    verifyObject(IHeaderRoutingStrategy, strategy)
-    assert strategy.header_names == ("vip", "a", "b")
+    verifyObject(IPropertyRoutingStrategy, strategy)
+    assert (strategy.header_names, strategy.property_names) == (("vip", "a", "b"), ("app_id",))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from zope.interface.verify import verifyObject
 
 from tests.plugins.routing_options import assert_refused, make
-from trabbits.interfaces import IMessageRoutingStrategy, IRoutingStrategy
+from trabbits.interfaces import IMessageRoutingStrategy, IRoutingStrategy, MessageProperties
 from trabbits.plugins.hash import Ring
 from trabbits.plugins.sticky import point
 
@@ -79,11 +79,14 @@ def test_by_header() -> None:
     """The header decides and not the key; without one, the default or no opinion."""
     options = {"upstreams": ["rabbit", "lapin"], "header": "customer"}
     strategy = make("hash", options)
-    by_value = {n: strategy.route_message("", "k", {"customer": n}) for n in range(50)}
+    by_value = {n: strategy.route_message("", "k", MessageProperties({"customer": n})) for n in range(50)}
     assert set(by_value.values()) == {"rabbit", "lapin"}
-    assert all(strategy.route_message("x", "other", {"customer": n, "n": 1}) == by_value[n] for n in range(50))
-    assert strategy.route_message("", "k", {}) is None
-    assert make("hash", {**options, "default": "hase"}).route_message("", "k", {}) == "hase"
+    assert all(
+        strategy.route_message("x", "other", MessageProperties({"customer": n, "n": 1})) == by_value[n]
+        for n in range(50)
+    )
+    assert strategy.route_message("", "k", MessageProperties()) is None
+    assert make("hash", {**options, "default": "hase"}).route_message("", "k", MessageProperties()) == "hase"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from trabbits.interfaces import (
     IMessageRoutingStrategy,
     IMirroringStrategy,
     IRoutingStrategy,
+    MessageProperties,
     Mirrored,
 )
 from trabbits.plugins.combining import PartFailed
@@ -53,8 +53,8 @@ def test_where_a_message_belongs_it_is_not_copied_to() -> None:
 
 def test_a_strategy_that_reads_headers_decides() -> None:
     strategy = make("mirror", {"to": "lapin", "routing": BY_HEADER})
-    assert strategy.route_message("x", "k", {}) == Mirrored("hase", ("lapin",))
-    assert strategy.route_message("x", "k", {"vip": True}) == "lapin"
+    assert strategy.route_message("x", "k", MessageProperties()) == Mirrored("hase", ("lapin",))
+    assert strategy.route_message("x", "k", MessageProperties({"vip": True})) == "lapin"
     assert strategy.route("x", "k") == Mirrored("hase", ("lapin",))
 
 
@@ -118,7 +118,7 @@ def test_first_match_of_mirrors() -> None:
     by_header = {"plugin": "headers", "options": {"rules": RULES}}
     by_message = make("first_match", {"strategies": [by_header, *parts]})
     assert {IMirroringStrategy, IMessageRoutingStrategy} <= set(providedBy(by_message).flattened())
-    assert {by_message.route_message("x", f"hop.{number}", {}) for number in range(20)} == set(answers)
+    assert {by_message.route_message("x", f"hop.{number}", MessageProperties()) for number in range(20)} == set(answers)
 
 
 @implementer(IMessageRoutingStrategy)
@@ -126,7 +126,7 @@ class Fails:
     def route(self, exchange: str, routing_key: str) -> str | None:
         raise LookupError("gone")
 
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> str | None:
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> str | None:
         raise SystemExit("gone")
 
 
@@ -135,7 +135,7 @@ def test_an_error_names_the_strategy_that_raised() -> None:
     with pytest.raises(PartFailed, match=r'routing "x" failed: LookupError: gone'):
         Mirror('routing "x"', Fails(), wishes).route("", "")
     with pytest.raises(PartFailed, match=r'routing "x" failed: SystemExit: gone'):
-        MirrorByMessage('routing "x"', Fails(), wishes).route_message("", "", {})
+        MirrorByMessage('routing "x"', Fails(), wishes).route_message("", "", MessageProperties())
     with pytest.raises(PartFailed, match=r'first failed: PartFailed: routing "x" failed'):
         FirstMatch([("first", Mirror('routing "x"', Fails(), wishes))]).route("", "")
 

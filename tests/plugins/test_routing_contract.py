@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.plugins.contracts import untested
 from tests.plugins.routing_options import UPSTREAMS
-from trabbits.interfaces import IRoutingStrategy
+from trabbits.interfaces import IRoutingStrategy, MessageProperties
 from trabbits.plugins.exchange import exchange
 from trabbits.plugins.first_match import first_match
 from trabbits.plugins.hash import hash as by_hash
@@ -17,6 +17,8 @@ from trabbits.testing.contracts import RoutingStrategyTestsMixIn
 RULES = [
     {"match": {"tenant": "acme", "priority": 9}, "upstream": "lapin"},
     {"match": {"canary": True, "x-trial": None}, "any": True, "upstream": "hase"},
+    {"match": {"x-trial": None}, "properties": {"type": "trial", "priority": 3}, "upstream": "lapin"},
+    {"properties": {"app_id": "shop", "timestamp": None}, "any": True, "upstream": "hase"},
 ]
 WEIGHTS = {"rabbit": 50, "lapin": 30, "hase": 20}
 
@@ -24,7 +26,12 @@ WEIGHTS = {"rabbit": 50, "lapin": 30, "hase": 20}
 class Routing(RoutingStrategyTestsMixIn):
     upstreams = UPSTREAMS
     keys = (("orders.eu", "hop.a.b"), ("audit-log", "hop"))
-    headers = ({"tenant": "acme", "priority": 9}, {"canary": True}, {"x-trial": None})
+    messages = (
+        MessageProperties({"tenant": "acme", "priority": 9}),
+        MessageProperties({"canary": True}),
+        MessageProperties({"x-trial": None}, type="trial", priority=3),
+        MessageProperties(app_id="shop", timestamp=1_800_000_000),
+    )
 
 
 class TestKeyPatterns(Routing):

@@ -12,7 +12,7 @@ import pytest
 from zope.interface.verify import verifyObject
 
 from tests.plugins.routing_options import context, make
-from trabbits.interfaces import IRoutingStrategy
+from trabbits.interfaces import IRoutingStrategy, MessageProperties
 from trabbits.plugins.catalogue import discover
 from trabbits.plugins.combining import PartFailed
 from trabbits.plugins.declaring import IPluginDeclaration
@@ -53,7 +53,7 @@ def test_the_third_party_plugin_that_asks_others() -> None:
     by_header = {"plugin": "headers", "options": {"rules": [{"match": {"x": 1}, "upstream": "lapin"}]}}
     options = {"day": by_header, "night": by_header}
     made = declaration.make(declaration.options.model_validate(options), context())
-    assert {made.route("", "k"), made.route_message("", "k", {"x": 1})} == {None, "lapin"}
+    assert {made.route("", "k"), made.route_message("", "k", MessageProperties({"x": 1}))} == {None, "lapin"}
     made._day = made._night = lambda *_: sys.exit("no such tenant")
     with pytest.raises(PartFailed, match=r"(day|night) failed: SystemExit: no such tenant"):
         made.route("", "k")

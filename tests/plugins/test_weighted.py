@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from zope.interface.verify import verifyObject
 
 from tests.plugins.routing_options import assert_refused, make
-from trabbits.interfaces import IMessageRoutingStrategy, IRoutingStrategy
+from trabbits.interfaces import IMessageRoutingStrategy, IRoutingStrategy, MessageProperties
 from trabbits.plugins.sticky import point
 
 KEYS = [f"customer.{number}" for number in range(100_000)]
@@ -38,7 +38,9 @@ def test_ten_percent_of_the_keys_are_ten_percent() -> None:
     assert counts.total() == len(KEYS)
     assert abs(counts["lapin"] / len(KEYS) - 0.10) < 0.005
     by_header = make("weighted", {"weights": {"rabbit": 90, "lapin": 10}, "header": "customer"})
-    asked = Counter(by_header.route_message("", "same", {"customer": number}) for number in range(100_000))
+    asked = Counter(
+        by_header.route_message("", "same", MessageProperties({"customer": number})) for number in range(100_000)
+    )
     assert abs(asked["lapin"] / 100_000 - 0.10) < 0.005
 
 
@@ -112,18 +114,18 @@ def test_keys_move_only_to_what_grew(old: int, new: int, key: str) -> None:
 @pytest.mark.parametrize("value", ["17", 17, b"17"])
 def test_headers_of_other_types_are_the_same_key(value: object) -> None:
     strategy = make("weighted", {"weights": {"rabbit": 34, "lapin": 33, "hase": 33}, "header": "customer"})
-    text = {str(n): strategy.route_message("", "", {"customer": str(n)}) for n in range(50)}
+    text = {str(n): strategy.route_message("", "", MessageProperties({"customer": str(n)})) for n in range(50)}
     assert len(set(text.values())) == 3
-    assert strategy.route_message("", "", {"customer": value}) == text["17"]
-    assert all(strategy.route_message("", "", {"customer": n}) == text[str(n)] for n in range(50))
+    assert strategy.route_message("", "", MessageProperties({"customer": value})) == text["17"]
+    assert all(strategy.route_message("", "", MessageProperties({"customer": n})) == text[str(n)] for n in range(50))
 
 
 @pytest.mark.parametrize("headers", [{}, {"Customer": "1"}, {"customer": None}, {"customer": [1]}, {"customer": {}}])
 def test_without_a_key_it_is_the_default(headers: dict[str, object]) -> None:
     """No header of that name, or a value that is no key: the default, or no opinion."""
     options = {"weights": {"rabbit": 50, "lapin": 50}, "header": "customer"}
-    assert make("weighted", options).route_message("", "k", headers) is None
-    assert make("weighted", {**options, "default": "hase"}).route_message("", "k", headers) == "hase"
+    assert make("weighted", options).route_message("", "k", MessageProperties(headers)) is None
+    assert make("weighted", {**options, "default": "hase"}).route_message("", "k", MessageProperties(headers)) == "hase"
 
 
 def test_without_headers_to_look_at() -> None:

@@ -8,7 +8,13 @@ from twisted.internet.testing import MemoryReactorClock
 
 from trabbits.assembly import build_policies, build_upstreams, health_policies, session_settings
 from trabbits.config import Config, config_hash, default_config, validate_config
-from trabbits.interfaces import IConnectionPolicy, IMessageRoutingStrategy, QueueAttributes, QueueDeclare
+from trabbits.interfaces import (
+    IConnectionPolicy,
+    IMessageRoutingStrategy,
+    MessageProperties,
+    QueueAttributes,
+    QueueDeclare,
+)
 from trabbits.upstream.health import HealthPolicy
 from trabbits.upstream.status import NodeTable
 
@@ -147,8 +153,8 @@ def test_routing_by_a_plugin() -> None:
     options = {"strategies": [headers, {"plugin": "key_patterns"}]}
     routing = session_settings(with_plugins(routing={"plugin": "first_match", "options": options})).routing
     assert IMessageRoutingStrategy.providedBy(routing)
-    assert routing.route_message("", "orders.eu", {"x": 1}) == "one"
-    assert routing.route_message("", "orders.eu", {}) == "two"
+    assert routing.route_message("", "orders.eu", MessageProperties({"x": 1})) == "one"
+    assert routing.route_message("", "orders.eu", MessageProperties()) == "two"
     weights = {"plugin": "weighted", "options": {"weights": {"one": 0, "two": 100}}}
     assert session_settings(with_plugins(routing=weights)).routing.route("", "any") == "two"
 

@@ -31,7 +31,7 @@ from tests.session.frames import (
 )
 from tests.session.playbook import Playbook, Routes
 from trabbits.log_ids import LogId
-from trabbits.session import fan_publish
+from trabbits.session import fan_message_routes, fan_publish
 from trabbits.wire.encode import frame
 
 REPLY = "amq.rabbitmq.reply-to."
@@ -74,7 +74,7 @@ def test_mandatory_and_ticket_do_not_matter_for_the_route(opened: Opening) -> No
 
 
 def test_the_cache_of_routes_has_a_bound(opened: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fan_publish, "ROUTES_MAX", 10)
+    monkeypatch.setattr(fan_message_routes, "ROUTES_MAX", 10)
     play = opened("a", "b")
     for key in range(25):
         play.client(publish(1, f"b.{key}"))

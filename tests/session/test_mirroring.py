@@ -8,7 +8,6 @@ Not covered: real brokers (``tests/contract/test_mirroring.py``), how the strate
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -31,7 +30,7 @@ from tests.session.frames import (
 )
 from tests.session.playbook import OWN_CHANNEL, Playbook
 from tests.session.test_renaming import Prefixed
-from trabbits.interfaces import Decision, IMessageRoutingStrategy, IMirroringStrategy, Mirrored
+from trabbits.interfaces import Decision, IMessageRoutingStrategy, IMirroringStrategy, MessageProperties, Mirrored
 from trabbits.log_ids import LogId
 from trabbits.session import mirroring
 from trabbits.session.settings import SessionSettings, UpstreamSettings
@@ -70,8 +69,8 @@ class Mirroring:
 class MirroringByHeader(Mirroring):
     """By a header, or by the key."""
 
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Decision:
-        return decision(headers.get("to", routing_key))
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> Decision:
+        return decision(properties.headers.get("to", routing_key))
 
 
 @pytest.fixture(params=[Mirroring, MirroringByHeader])

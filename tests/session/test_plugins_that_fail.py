@@ -8,7 +8,7 @@ Not covered here: mechanisms (test_authentication.py), policies (tests/frontend/
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,7 +26,9 @@ from trabbits.interfaces import (
     ExchangeAttributes,
     ExchangeDeclare,
     IMessageRoutingStrategy,
+    IPropertyRoutingStrategy,
     ITopologyRewriter,
+    MessageProperties,
     QueueAttributes,
     QueueDeclare,
 )
@@ -93,12 +95,23 @@ class Strategy:
 
 
 @implementer(IMessageRoutingStrategy)
-class StrategyByHeaders(Strategy):
+class StrategyByMessage(Strategy):
     """The same for every message."""
 
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Any:
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> Any:
         """See `IMessageRoutingStrategy`."""
         return self.route(exchange, routing_key)
+
+
+@implementer(IPropertyRoutingStrategy)
+class StrategyByNames(StrategyByMessage):
+    """The same, once for the same values of what it names."""
+
+    header_names = ("tenant",)
+    property_names = ("type",)
+
+
+STRATEGIES = pytest.mark.parametrize("strategy", [Strategy, StrategyByMessage, StrategyByNames])
 
 
 def no_name(kind: str) -> str:
@@ -121,7 +134,7 @@ ROUTING: list[tuple[Callable[[], Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize("strategy", [Strategy, StrategyByHeaders])
+@STRATEGIES
 @pytest.mark.parametrize(("answer", "told"), ROUTING, ids=[told for _, told in ROUTING])
 def test_a_strategy(opened: Opening, strategy: type[Strategy], answer: Callable[[], Any], told: str) -> None:
     play = opened("a", "b", routing=strategy(answer), routing_plugin="by_tenant")
@@ -137,13 +150,83 @@ def test_a_strategy(opened: Opening, strategy: type[Strategy], answer: Callable[
     play.client(sound)
 
 
-@pytest.mark.parametrize("strategy", [Strategy, StrategyByHeaders])
+@STRATEGIES
 def test_a_strategy_that_fails_right_before_the_client_closes(opened: Opening, strategy: type[Strategy]) -> None:
     """Whoever closes first, the log says that a message went nowhere."""
     play = opened("a", "b", routing=strategy(raises))
     play.client(publish(1, "k"), publish(1, "k"), on(0, Connection.Close(200, "bye", 0, 0)))
     play.expect_log(LogId.ROUTING_FAILED, LogId.CLIENT_CLOSED)
     play.skip()
+
+
+@pytest.mark.parametrize(("fails", "kind"), [(raises, "LookupError"), (exits, "SystemExit")])
+@pytest.mark.parametrize("what", ["header_names", "property_names"])
+def test_a_strategy_that_does_not_say_what_it_reads(
+    fresh: Opening, what: str, fails: Callable[[], Any], kind: str
+) -> None:
+    """Looked at when a session opens; it may have been sound when the configuration was read."""
+
+    class Mute(StrategyByNames):
+        pass
+
+    setattr(Mute, what, property(lambda _: fails()))
+    play = fresh("a", "b", routing=Mute(raises), routing_plugin="by_tenant")
+    play.negotiate()
+    play.link_opens("a")
+    play.skip()
+    play.link_opens("b")
+    text = f"INTERNAL_ERROR - routing strategy 'by_tenant' failed: it raised {kind}"
+    play.expect_client(connection_close(541, text))
+    play.expect_log(LogId.LINK_OPENED, LogId.ROUTING_FAILED, LogId.CLIENT_CLOSED)
+    play.skip()
+
+
+NOT = publish(1, "k", b"no")
+#: Where the content header of `NOT` ends.
+NOT_BODY = len(NOT) - len(b"no") - 8
+#: What stands behind a publish that a strategy fails for, the rest of it included.
+BEHIND = {
+    "on the same channel": [NOT, publish(1, "k", b"3", exchange="sound"), on(1, Basic.Qos(prefetch_count=1))],
+    "on another channel": [NOT, publish(2, "k", b"3", exchange="sound"), publish(1, "k", b"4", exchange="sound")],
+    "in the middle of it": [NOT[:NOT_BODY], publish(2, "k", b"3", exchange="sound"), NOT[NOT_BODY:]],
+    "the client's farewell": [NOT, on(0, Connection.Close(200, "bye", 0, 0))],
+}
+
+
+@STRATEGIES
+@pytest.mark.parametrize("behind", BEHIND.values(), ids=list(BEHIND))
+def test_nothing_behind_a_publish_that_fails_goes_anywhere(strategy: type[Strategy], behind: list[bytes]) -> None:
+    """However the client's octets are cut."""
+    sound = publish(1, "k", b"1", exchange="sound"), publish(2, "k", b"2", exchange="sound")
+    octets = b"".join((*sound, *behind))
+    first = sum(map(len, sound))
+    text = "INTERNAL_ERROR - routing strategy 'by_tenant' failed: it raised LookupError"
+    for at in range(first, len(octets), 1 if len(octets) - first < 120 else 2):
+        routing: Any = strategy(raises)
+        play = Playbook("a", "b", routing=routing, routing_plugin="by_tenant")
+        play.open()
+        for channel in (1, 2):
+            play.open_channel(channel)
+        play.session.client_received(octets[:at])
+        play.session.client_received(octets[at:])
+        play.do(lambda: None)
+        play.expect_link("b", *sound)
+        assert play.taken("a") == []
+        assert connection_close(541, text, Basic.Publish) == play.taken("client")[0]
+        assert [entry for entry, _ in play.logged] == [LogId.ROUTING_FAILED, LogId.CLIENT_CLOSED]
+
+
+@STRATEGIES
+def test_the_client_may_close_behind_a_publish_that_fails(opened: Opening, strategy: type[Strategy]) -> None:
+    """In pieces: what is left of a frame is not taken for another one."""
+    octets = NOT + publish(1, "k", b"3", exchange="sound") + on(0, Connection.CloseOk())
+    for at in range(1, len(octets)):
+        play = opened("a", "b", routing=strategy(raises))
+        play.session.client_received(octets[:at])
+        play.session.client_received(octets[at:])
+        play.do(lambda: None)
+        assert play.taken_actions()[-2:] == ["CancelTimer close", "CloseClient"]
+        play.skip()
 
 
 def test_a_coroutine_is_closed(opened: Opening) -> None:

@@ -6,7 +6,6 @@ Not covered: what plain sessions have as well (test_renamed_headers.py), random 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -20,9 +19,10 @@ from tests.session.playbook import Playbook
 from tests.session.test_renaming import Prefixed
 from trabbits.interfaces import (
     Decision,
-    IHeaderRoutingStrategy,
     IMessageRoutingStrategy,
     IMirroringStrategy,
+    IPropertyRoutingStrategy,
+    MessageProperties,
     Mirrored,
 )
 from trabbits.log_ids import LogId
@@ -33,17 +33,18 @@ class ByHeader:
     """The header `to` names the upstream."""
 
     header_names = ("to",)
+    property_names = ()
 
     def route(self, exchange: str, routing_key: str) -> Decision:
         """See `IRoutingStrategy`."""
         return routing_key.partition(".")[0] if routing_key[1:2] == "." else None
 
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Decision:
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> Decision:
         """See `IMessageRoutingStrategy`."""
-        return headers.get("to")
+        return properties.headers.get("to")
 
 
-@implementer(IHeaderRoutingStrategy)
+@implementer(IPropertyRoutingStrategy)
 class ByNamedHeader(ByHeader):
     """The same, and says so."""
 
@@ -205,7 +206,7 @@ class Mirroring:
 class MirroringByHeader(Mirroring):
     """The same, asked for every message."""
 
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Decision:
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> Decision:
         """See `IMessageRoutingStrategy`."""
         return self.route(exchange, routing_key)
 

@@ -8,8 +8,6 @@ Not covered: which field of a method is meant (tests/wire), what a renamer is as
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from pamqp import base
 from zope.interface import implementer
@@ -32,7 +30,7 @@ from tests.session.frames import (
 )
 from tests.session.playbook import Playbook
 from tests.session.test_renaming import Prefixed
-from trabbits.interfaces import IMessageRoutingStrategy, QueueAttributes, QueueDeclare
+from trabbits.interfaces import IMessageRoutingStrategy, MessageProperties, QueueAttributes, QueueDeclare
 from trabbits.log_ids import LogId
 from trabbits.session.fan import FanRelay
 
@@ -53,7 +51,7 @@ class Routes:
 class HeaderRoutes(Routes):
     """The same, asked for every message."""
 
-    def route_message(self, exchange: str, routing_key: str, headers: Any) -> str:
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> str:
         """See `IMessageRoutingStrategy`."""
         return self.route(exchange, routing_key)
 

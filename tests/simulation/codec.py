@@ -35,7 +35,7 @@ NACK: Final = Basic.Nack.index
 REJECT: Final = Basic.Reject.index
 CARRYING: Final = frozenset({PUBLISH, RETURN, DELIVER, GET_OK})
 
-_HEADERS, _REPLY_TO, _EXPIRATION, _MESSAGE_ID = 0x2000, 0x0200, 0x0100, 0x0080
+_HEADERS, _REPLY_TO, _EXPIRATION, _MESSAGE_ID, _APP_ID = 0x2000, 0x0200, 0x0100, 0x0080, 0x0008
 _ID: Final = re.compile(rb"m#(\d+)#")
 _TAG: Final = struct.Struct(">Q").unpack_from
 
@@ -170,7 +170,9 @@ def short(text: str) -> bytes:
     return bytes((len(octets),)) + octets
 
 
-def content_header(number: int, size: int, *, headers: bytes = b"", reply_to: str = "", expiration: str = "") -> bytes:
+def content_header(
+    number: int, size: int, *, headers: bytes = b"", reply_to: str = "", expiration: str = "", app_id: str = ""
+) -> bytes:
     """The payload of a content header whose message id is this number."""
     flags, values = _MESSAGE_ID, b""
     if headers:
@@ -183,6 +185,9 @@ def content_header(number: int, size: int, *, headers: bytes = b"", reply_to: st
         flags |= _EXPIRATION
         values += short(expiration)
     values += short(f"m#{number}#")
+    if app_id:
+        flags |= _APP_ID
+        values += short(app_id)
     return b"\x00\x3c\x00\x00" + size.to_bytes(8, "big") + flags.to_bytes(2, "big") + values
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from trabbits.session import blocked, fan_client, renamed_content, session
+from trabbits.session import blocked, fan_message_routes, named_properties, renamed_content, session
 from trabbits.session.actions import CloseLink
 from trabbits.session.auto_delete import AutoDeletes
 from trabbits.session.confirms import Confirms, LinkConfirms
@@ -77,7 +77,11 @@ def held_deliveries_are_not_given_back(patch: Patch) -> None:
 
 
 def answers_are_remembered_for_other_headers(patch: Patch) -> None:
-    patch.setattr(fan_client, "raw_header", lambda octets, at, end, key: b"")
+    patch.setattr(fan_message_routes, "raw_header", lambda octets, at, end, key: b"")
+
+
+def answers_are_remembered_for_other_properties(patch: Patch) -> None:
+    patch.setattr(named_properties, "raw_property", lambda octets, at, end, place: b"")
 
 
 def publishes_are_confirmed_too_early(patch: Patch) -> None:
@@ -293,6 +297,7 @@ MUTATIONS: Final[tuple[Callable[[Patch], None], ...]] = (
     a_prefetch_is_not_kept,
     held_deliveries_are_not_given_back,
     answers_are_remembered_for_other_headers,
+    answers_are_remembered_for_other_properties,
     publishes_are_confirmed_too_early,
     a_rejected_publish_is_confirmed,
     multiple_confirms_cover_too_much,

@@ -15,7 +15,7 @@ from tests.simulation.bindings import Rewriting
 from tests.simulation.naming import RENAMED
 from tests.simulation.topology import QUEUES, ByHeader, ByKey, MirroredByHeader, MirroredByKey
 from trabbits.interfaces import (
-    IHeaderRoutingStrategy,
+    IPropertyRoutingStrategy,
     IQueueAttributeRewriter,
     IQueueRenamer,
     IRoutingStrategy,
@@ -63,6 +63,7 @@ class Options:
     interleave: bool
     by_headers: bool
     headers_named: bool
+    app_ids: bool
     mirrors: bool
     best_effort: bool
     transactional: float
@@ -84,7 +85,7 @@ class Options:
         ]
         parts += [
             name
-            for name in ("interleave", "by_headers", "headers_named", "mirrors", "best_effort", "watched")
+            for name in ("interleave", "by_headers", "headers_named", "app_ids", "mirrors", "best_effort", "watched")
             if getattr(self, name)
         ]
         parts += [f"faults {self.faults}", f"held_max {self.held_max}", f"heartbeat {self.heartbeat}"]
@@ -131,8 +132,9 @@ def options_of(random: Random, steps: int | None = None) -> Options:
         chunks=random.choices(("octets", "small", "mixed", "whole"), (0.4, 2, 5, 3))[0],
         interleave=random.random() < 0.3,
         mirrors=random.random() < 0.15,
-        by_headers=random.random() < 0.2,
+        by_headers=(routed := random.random()) < 0.2,
         headers_named=random.random() < 0.5,
+        app_ids=routed < 0.08,
         best_effort=random.random() < 0.7,
         transactional=random.choice((0.0, 0.1, 0.55)),
         faults=random.choice((0.0, 0.0, 0.01, 0.04)),
@@ -201,12 +203,14 @@ def settings_of(options: Options) -> SessionSettings:
                 emulate_auto_delete=emulate,
             )
         )
-    if options.mirrors:
-        routing: IRoutingStrategy = (MirroredByHeader if options.by_headers else MirroredByKey)(options.names)
+    routing: IRoutingStrategy
+    if options.by_headers:
+        app_id = options.app_ids
+        routing = MirroredByHeader(options.names, app_id=app_id) if options.mirrors else ByHeader(app_id=app_id)
     else:
-        routing = ByHeader() if options.by_headers else ByKey()
+        routing = MirroredByKey(options.names) if options.mirrors else ByKey()
     if options.by_headers and options.headers_named:
-        alsoProvides(routing, IHeaderRoutingStrategy)
+        alsoProvides(routing, IPropertyRoutingStrategy)
     return SessionSettings(
         upstreams=tuple(upstreams),
         routing=routing,

@@ -128,7 +128,10 @@ class Program:
 
     def _publish_one(self, client: Client, state: ChannelState, exchange: str | None = None) -> None:
         world, random = self.world, self.random
-        address = Address(random, world.options.names, world.queue_names, by_headers=world.options.by_headers)
+        options = world.options
+        address = Address(
+            random, options.names, world.queue_names, by_headers=options.by_headers, app_ids=options.app_ids
+        )
         if exchange is not None:
             address.exchange = exchange
         links = client.surroundings.session.links
@@ -146,7 +149,7 @@ class Program:
         def made(prefix: str, blind: bool) -> bytes:
             entries = address.entries + named.entries(address.exchange, prefix, blind=blind)
             headers = len(entries).to_bytes(4, "big") + entries if entries or named.bcc else b""
-            return content_header(number, size, headers=headers, expiration=expiration)
+            return content_header(number, size, headers=headers, expiration=expiration, app_id=address.app_id)
 
         body = (b"%d " % number * (size // 2 + 1))[:size]
         mandatory = random.random() < 0.3

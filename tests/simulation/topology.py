@@ -5,14 +5,20 @@ Must not know: clients, sessions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from zope.interface import implementer
 
 from tests.simulation.ledger import ReportingQueue
-from trabbits.interfaces import Decision, IMessageRoutingStrategy, IMirroringStrategy, IRoutingStrategy, Mirrored
+from trabbits.interfaces import (
+    Decision,
+    IMessageRoutingStrategy,
+    IMirroringStrategy,
+    IRoutingStrategy,
+    MessageProperties,
+    Mirrored,
+)
 from trabbits.testing.broker.exchanges import TYPES, Binding
 from trabbits.testing.broker.tables import Table, Value
 
@@ -83,17 +89,20 @@ class ByKey:
 
 @implementer(IMessageRoutingStrategy)
 class ByHeader:
-    """The header ``to`` is the upstream's name; without it, no opinion."""
+    """The header ``to`` is the upstream's name, or else the property ``app_id`` if that counts; without, no opinion."""
 
     by_headers = True
     #: For those that say what they read.
     header_names = ("to",)
 
+    def __init__(self, *, app_id: bool) -> None:
+        self.property_names = ("app_id",) if app_id else ()
+
     def route(self, exchange: str, routing_key: str) -> Decision:
         return None
 
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Decision:
-        to = headers.get("to")
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> Decision:
+        to = properties.headers.get("to", properties.app_id if self.property_names else None)
         return to if isinstance(to, str) else None
 
 
@@ -114,21 +123,23 @@ class MirroredByKey(ByKey):
 class MirroredByHeader(ByHeader):
     """The same, and all other upstreams get copies."""
 
-    def __init__(self, names: str) -> None:
+    def __init__(self, names: str, *, app_id: bool) -> None:
+        super().__init__(app_id=app_id)
         self._names = tuple(names)
 
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Decision:
-        name = super().route_message(exchange, routing_key, headers)
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> Decision:
+        name = super().route_message(exchange, routing_key, properties)
         assert not isinstance(name, Mirrored)
         return Mirrored(name, self._names)
 
 
 class Address:
-    """Where a publish goes: exchange, key, entries of its headers, and the upstream ("" for the first attached)."""
+    """Where a publish goes: exchange, key, entries of its headers, app_id, and the upstream ("" for the first that is
+    attached)."""
 
-    __slots__ = ("entries", "exchange", "key", "upstream")
+    __slots__ = ("app_id", "entries", "exchange", "key", "upstream")
 
-    def __init__(self, random: Random, names: str, queues: list[str], *, by_headers: bool) -> None:
+    def __init__(self, random: Random, names: str, queues: list[str], *, by_headers: bool, app_ids: bool) -> None:
         self.exchange, to, name = random.choices(("xd", "", "xf", "xt", "xh"), (60, 15, 6, 8, 8))[0], "", ""
         upstream = random.choice(names)
         if self.exchange == "xd":
@@ -141,7 +152,8 @@ class Address:
         if by_headers and random.random() < 0.8:
             to = random.choice(names)
         matched = self.exchange == "xh" and random.random() < 0.8
-        self.entries = entries_with(to, matched=matched)
+        self.app_id = to if app_ids and len(self.key) % 2 else ""
+        self.entries = entries_with("" if self.app_id else to, matched=matched)
         if by_headers:
             self.upstream = to
         else:

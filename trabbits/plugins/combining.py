@@ -1,26 +1,33 @@
 """What strategies that ask others share: how a part stands in the options, how it is made, and how it is asked.
 
-Lives here: `Part`, `made`, `question`, `header_names`, `PartFailed`.  Part of the public contract, with
+Lives here: `Part`, `made`, `question`, `say_what_they_read`, `PartFailed`.  Part of the public contract, with
 ``trabbits.interfaces``.
 Must not know: which strategies there are; the context makes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Final, TypeAlias
 
 from pydantic import Field, ValidationError, field_serializer
+from zope.interface import alsoProvides
 
 from trabbits.failures import error_text, let_through
-from trabbits.interfaces import Decision, IHeaderRoutingStrategy, IMessageRoutingStrategy, IRoutingStrategy
+from trabbits.interfaces import (
+    Decision,
+    IMessageRoutingStrategy,
+    IPropertyRoutingStrategy,
+    IRoutingStrategy,
+    MessageProperties,
+)
 from trabbits.plugins.declaring import PluginContext, PluginOptions
 
-#: Answers remembered for each part that needs no headers, beside parts that do.
+#: Answers remembered for each part that needs no properties, beside parts that do.
 _REMEMBERED: Final = 4096
 
-Question: TypeAlias = Callable[[str, str, Mapping[str, Any]], Decision]
+Question: TypeAlias = Callable[[str, str, MessageProperties], Decision]
 
 
 class PartFailed(Exception):
@@ -35,7 +42,7 @@ class PartFailed(Exception):
 
 
 def question(part: Any) -> Question:
-    """How a part is asked with headers; what it answers without them is asked once and remembered."""
+    """How a part is asked with properties; what it answers without them is asked once and remembered."""
     if IMessageRoutingStrategy.providedBy(part):
         asked: Question = part.route_message
         return asked
@@ -43,15 +50,18 @@ def question(part: Any) -> Question:
     return lambda exchange, routing_key, _: remembered(exchange, routing_key)
 
 
-def header_names(parts: Iterable[Any]) -> tuple[str, ...] | None:
-    """The headers that decide what any of the parts answers; None if one reads headers and does not say which."""
-    names: dict[str, None] = {}
+def say_what_they_read(strategy: Any, parts: Iterable[Any]) -> None:
+    """Have a strategy name what decides the answers of `parts`, unless one reads properties and does not say which."""
+    headers: dict[str, None] = {}
+    properties: dict[str, None] = {}
     for part in parts:
-        if IHeaderRoutingStrategy.providedBy(part):
-            names.update(dict.fromkeys(part.header_names))
+        if IPropertyRoutingStrategy.providedBy(part):
+            headers.update(dict.fromkeys(part.header_names))
+            properties.update(dict.fromkeys(part.property_names))
         elif IMessageRoutingStrategy.providedBy(part):
-            return None
-    return tuple(names)
+            return
+    strategy.header_names, strategy.property_names = tuple(headers), tuple(properties)
+    alsoProvides(strategy, IPropertyRoutingStrategy)
 
 
 class Part(PluginOptions):

@@ -15,12 +15,12 @@ from zope.interface import alsoProvides, implementer
 
 from trabbits.interfaces import (
     Decision,
-    IHeaderRoutingStrategy,
     IMessageRoutingStrategy,
     IMirroringStrategy,
     IRoutingStrategy,
+    MessageProperties,
 )
-from trabbits.plugins.combining import Part, PartFailed, header_names, made, question
+from trabbits.plugins.combining import Part, PartFailed, made, question, say_what_they_read
 from trabbits.plugins.declaring import Plugin, PluginContext, PluginOptions
 
 NAME: Final = "first_match"
@@ -30,7 +30,7 @@ NESTING_MAX: Final = 8
 
 @implementer(IRoutingStrategy)
 class FirstMatch:
-    """Asks `parts`, each with a name for errors, one after the other; none of them reads headers."""
+    """Asks `parts`, each with a name for errors, one after the other; none of them reads properties."""
 
     def __init__(self, parts: Sequence[tuple[str, IRoutingStrategy]]) -> None:
         self._parts = [(name, part.route) for name, part in parts]
@@ -48,20 +48,17 @@ class FirstMatch:
 
 @implementer(IMessageRoutingStrategy)
 class FirstMatchByMessage(FirstMatch):
-    """The same where one of `parts` reads headers.  What the others answer is still asked once and remembered."""
+    """The same where one of `parts` reads properties.  What the others answer is still asked once and remembered."""
 
     def __init__(self, parts: Sequence[tuple[str, IRoutingStrategy]]) -> None:
         super().__init__(parts)
         self._questions = [(name, question(part)) for name, part in parts]
-        names = header_names(part for _, part in parts)
-        if names is not None:
-            self.header_names = names
-            alsoProvides(self, IHeaderRoutingStrategy)
+        say_what_they_read(self, (part for _, part in parts))
 
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Decision:
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> Decision:
         for name, ask in self._questions:
             try:
-                upstream = ask(exchange, routing_key, headers)
+                upstream = ask(exchange, routing_key, properties)
             except BaseException as error:
                 raise PartFailed(name, error) from error
             if upstream is not None:
@@ -108,8 +105,8 @@ def _make(options: FirstMatchOptions, context: PluginContext) -> IRoutingStrateg
             problems.append(str(error))
     if problems:
         raise ValueError("; ".join(problems))
-    reads_headers = any(IMessageRoutingStrategy.providedBy(strategy) for _, strategy in parts)
-    first = FirstMatchByMessage(parts) if reads_headers else FirstMatch(parts)
+    reads_properties = any(IMessageRoutingStrategy.providedBy(strategy) for _, strategy in parts)
+    first = FirstMatchByMessage(parts) if reads_properties else FirstMatch(parts)
     if any(IMirroringStrategy.providedBy(strategy) for _, strategy in parts):
         alsoProvides(first, IMirroringStrategy)
     return first

@@ -6,25 +6,24 @@ Must not know: how a copy travels (``trabbits.session``), which strategy decides
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Final
 
 from attrs import frozen
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
-from zope.interface import alsoProvides, implementer
+from zope.interface import implementer
 
 from trabbits.interfaces import (
     COPY_MAX,
     Decision,
-    IHeaderRoutingStrategy,
     IMessageRoutingStrategy,
     IMirroringStrategy,
     IRoutingStrategy,
+    MessageProperties,
     Mirrored,
 )
-from trabbits.plugins.combining import Part, PartFailed, header_names, made
+from trabbits.plugins.combining import Part, PartFailed, made, say_what_they_read
 from trabbits.plugins.declaring import Plugin, PluginContext, PluginOptions, UpstreamName
 from trabbits.plugins.sticky import POINTS, point
 
@@ -79,19 +78,16 @@ class Mirror:
 
 @implementer(IMessageRoutingStrategy)
 class MirrorByMessage(Mirror):
-    """The same where `inner` reads headers."""
+    """The same where `inner` reads properties."""
 
     def __init__(self, name: str, inner: IMessageRoutingStrategy, wishes: Wishes) -> None:
         super().__init__(name, inner, wishes)
         self._route_message = inner.route_message
-        names = header_names([inner])
-        if names is not None:
-            self.header_names = names
-            alsoProvides(self, IHeaderRoutingStrategy)
+        say_what_they_read(self, [inner])
 
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Decision:
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> Decision:
         try:
-            decision = self._route_message(exchange, routing_key, headers)
+            decision = self._route_message(exchange, routing_key, properties)
         except BaseException as error:
             raise PartFailed(self._name, error) from error
         return self._wishes.added_to(decision, routing_key)

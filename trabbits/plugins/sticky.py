@@ -8,7 +8,7 @@ The points are the same in every process, on every machine and in every version:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from hashlib import blake2b
@@ -18,7 +18,7 @@ from pydantic import AfterValidator, model_validator
 from pydantic_core import PydanticCustomError
 from zope.interface import implementer
 
-from trabbits.interfaces import IMessageRoutingStrategy, IRoutingStrategy
+from trabbits.interfaces import IPropertyRoutingStrategy, IRoutingStrategy, MessageProperties
 from trabbits.plugins.declaring import PluginOptions, UpstreamName
 
 #: How many points there are.
@@ -72,11 +72,13 @@ class ByRoutingKey:
         return self._division(point(routing_key.encode("utf-8", "surrogatepass")))
 
 
-@implementer(IMessageRoutingStrategy)
+@implementer(IPropertyRoutingStrategy)
 class ByHeader:
     """Messages with the same value of a header go to the same upstream, those without it to `default`."""
 
     def __init__(self, header: str, division: Division, default: str | None = None) -> None:
+        self.header_names = (header,)
+        self.property_names = ()
         self._header = header
         self._division = division
         self._default = default
@@ -84,8 +86,8 @@ class ByHeader:
     def route(self, exchange: str, routing_key: str) -> str | None:
         return self._default
 
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> str | None:
-        octets = octets_of(headers.get(self._header))
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> str | None:
+        octets = octets_of(properties.headers.get(self._header))
         return self._default if octets is None else self._division(point(octets))
 
 

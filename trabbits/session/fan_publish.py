@@ -8,23 +8,22 @@ Source: RabbitMQ, "Publisher confirms", "Direct reply-to".
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
-from trabbits.failures import dismissed, error_text, let_through
-from trabbits.interfaces import Decision, IHeaderRoutingStrategy, IMessageRoutingStrategy, Mirrored
+from trabbits.failures import error_text, let_through
+from trabbits.interfaces import Decision, IMessageRoutingStrategy, MessageProperties, Mirrored
 from trabbits.log_ids import LogId
 from trabbits.session.answers import problem_of
 from trabbits.session.fan_channel import FanChannel
+from trabbits.session.fan_message_routes import MessageRoutes, message_routes, remember
 from trabbits.session.mirroring import Copying
-from trabbits.session.named_headers import NamedHeaders, RawHeaders
 from trabbits.session.plugin_failed import PluginFailed, it_raised
 from trabbits.session.renaming import UnusableName
 from trabbits.session.reply_keys import PREFIX
 from trabbits.session.tee import Tee
 from trabbits.wire import constants as amqp
 from trabbits.wire.encode import ack_frame, nack_frame
-from trabbits.wire.headers import MessageHeaders, payload_end
 from trabbits.wire.peek import ack_flags, delivery_tag, exchange_and_key, publish_is_mandatory
 from trabbits.wire.scanner import DISCARD, UNDECIDED, Content, Destination
 
@@ -32,24 +31,9 @@ if TYPE_CHECKING:
     from trabbits.session.fan import FanRelay
     from trabbits.session.link import Link
 
-#: Distinct (exchange, routing key) pairs remembered per session.
-ROUTES_MAX: Final = 10_000
-#: Octets of exchanges, keys and values of headers for which answers are remembered per session, of the largest of
-#: these, and what each costs besides.
-VALUES_MAX: Final = 2 * 1024 * 1024
-VALUE_MAX: Final = 1024
-VALUE_COST: Final = 300
 #: Reply-to keys for which returns are counted per session.
 REPLY_KEYS_MAX: Final = 1_000
 _REPLY_TEXT_AT: Final = 13
-
-#: The link that counts a publish, and what its octets are appended to.
-Goal: TypeAlias = "tuple[Link, Destination]"
-#: What a strategy that names headers decides by: exchange and key, and the values.
-Values: TypeAlias = tuple[bytes, RawHeaders]
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 class Publishing:
@@ -59,20 +43,14 @@ class Publishing:
         self._relay = relay
         self._by_name = {link.name: link for link in relay.links}
         routing = relay.session.settings.routing
-        #: The strategy, if it is to be asked for every message.
-        self.by_headers: IMessageRoutingStrategy | None = (
-            routing if IMessageRoutingStrategy.providedBy(routing) else None
-        )
-        #: What the strategy may answer with -> the link.
-        self._by_answer: dict[str | None, Link] = {None: relay.links[0]}
-        self._by_answer.update((link.name, link) for link in relay.links)
-        #: (exchange, routing key) as they stand in a frame -> as texts, where the strategy is asked for every message.
-        self._addresses: dict[bytes, tuple[str, str]] = {}
-        #: The headers that answers depend on, if the strategy names them.
-        self.named = NamedHeaders(routing.header_names) if IHeaderRoutingStrategy.providedBy(routing) else None
-        #: (exchange, routing key) and the values of these headers, as they stand in frames -> where messages go.
-        self.by_values: dict[Values, Goal] = {}
-        self._values_size = 0
+        #: What is decided by properties, if the strategy reads any.
+        self.by_message: MessageRoutes | None = None
+        if IMessageRoutingStrategy.providedBy(routing):
+            try:
+                self.by_message = message_routes(routing, relay.links, relay.channels, self._way)
+            except BaseException as error:  # what it says that it reads
+                let_through(error)
+                raise self._routing_failed(b"", b"", error_text(error), it_raised(error), 0) from error
         #: The names of all upstreams, in the configuration's order.
         self._configured = tuple(upstream.name for upstream in relay.session.settings.upstreams)
         #: (exchange, routing key) as they stand in a frame -> the link.
@@ -95,28 +73,31 @@ class Publishing:
         exchange, key = exchange_and_key(frame, 0, len(frame))
         if not exchange and key.startswith(PREFIX):
             return self._reply(state, frame, key)
-        if self.by_headers is not None:
-            return self._await_header(state, lambda header: self._decide(state, frame, header))
+        by_message = self.by_message
+        if by_message is not None:
+            return self._await_header(
+                state, lambda content, header: self._decide(by_message, state, frame, content, header)
+            )
         raw = frame[13:-2]
         known = self.routes.get(raw) or self.mirrored.get(raw) or self._named.get(raw)
         if known is not None:
             return self._send(state, known, frame)
         way = self._way(self._unattached.get(raw) or self._route(exchange, key))
         if isinstance(way, str):
-            _remember(self._unattached, raw, way)
+            remember(self._unattached, raw, way)
             return self._unroutable(state, way, exchange, key)
         if not exchange and _calls_queues_differently(way):
-            _remember(self._named, raw, way)
+            remember(self._named, raw, way)
         elif isinstance(way, Copying):
-            _remember(self.mirrored, raw, way)
+            remember(self.mirrored, raw, way)
         else:
-            _remember(self.routes, raw, way)
+            remember(self.routes, raw, way)
         return self._send(state, way, frame)
 
     def _way(self, answer: Decision) -> Link | Copying | str:
         """The way of messages with this answer, or the upstream that is missing for it."""
         if isinstance(answer, Mirrored):
-            return self._ways.get(_asked(answer)) or self._mirrored_way(answer)
+            return self._ways.get(_parts(answer)) or self._mirrored_way(answer)
         return self._relay.links[0] if answer is None else self._by_name.get(answer, answer)
 
     def _mirrored_way(self, answer: Mirrored) -> Link | Copying | str:
@@ -126,11 +107,11 @@ class Publishing:
         if isinstance(link, str | Copying):
             return link
         way = mirroring.way(link, answer) or link
-        _remember(self._ways, _asked(answer), way)
+        remember(self._ways, _parts(answer), way)
         return way
 
-    def _await_header(self, state: FanChannel, send: Callable[[bytes], Destination]) -> Destination:
-        """Send nothing before the content header is there: `send` gets it, and says where the body goes.
+    def _await_header(self, state: FanChannel, send: Callable[[Content, bytes], Destination]) -> Destination:
+        """Send and count nothing before the content header is there: `send` gets it, and says where the body goes.
 
         It may raise `UnusableName` as long as it has done nothing.
         """
@@ -139,7 +120,7 @@ class Publishing:
             content.destination = DISCARD
             if state.closing is None:
                 try:
-                    content.destination = send(header)
+                    content.destination = send(content, header)
                 except UnusableName as error:
                     self._relay.closings.error(state, amqp.PRECONDITION_FAILED, error.text, amqp.BASIC_PUBLISH)
 
@@ -150,7 +131,7 @@ class Publishing:
         """The way is known; `header` is the content header if that has come."""
         link = way.link if isinstance(way, Copying) else way
         if link.names is not None and not header:
-            return self._await_header(state, lambda header: self._send(state, way, frame, header))
+            return self._await_header(state, lambda _, header: self._send(state, way, frame, header))
         message = link.message(frame, header)
         if state.tx is not None:
             state.tx.links.add(link)
@@ -162,79 +143,23 @@ class Publishing:
             return way
         return link.out
 
-    def goal_by_headers(self, raw: bytes, octets: bytes, at: int, end: int) -> Goal | None:
-        """Where a publish with this exchange and key goes, as they stand in its frame.
-
-        Its content header is `octets[at:end]`, without the end octet.  None when it is no common case.  Then the
-        strategy is asked again: it has failed, or its upstream is missing.
-        """
-        if self.named is None:
-            return self._asked(raw, MessageHeaders(octets, at))
-        values = raw, self.named.raw(octets, at, end)
-        return self.by_values.get(values) or self.goal_by_values(values)
-
-    def goal_by_values(self, values: Values) -> Goal | None:
-        """The same for a publish with these values of the headers that the answer depends on; it is remembered.
-
-        The strategy sees nothing else of the message, so that its answer is right for all with the same values.
-        """
-        raw, found = values
-        assert self.named is not None
-        goal = self._asked(raw, self.named.decoded(found))
-        size = len(raw) + (len(found) if isinstance(found, bytes) else sum(map(len, found)))
-        if goal is not None and size <= VALUE_MAX:
-            self._values_size += size + VALUE_COST
-            if self._values_size > VALUES_MAX:
-                self.by_values.clear()
-                self._values_size = size + VALUE_COST
-            self.by_values[values] = goal
-        return goal
-
-    def _asked(self, raw: bytes, headers: Mapping[str, Any]) -> Goal | None:
-        strategy = self.by_headers
-        assert strategy is not None
-        try:
-            exchange, key = self._addresses.get(raw) or self._address(raw)
-            answer = strategy.route_message(exchange, key, headers)
-            way = self._by_answer.get(answer) if not isinstance(answer, Mirrored) else self._way(answer)
-        except BaseException as error:  # it fails again where there is a place to say so
-            let_through(error)
-            return None
-        if way is None:
-            dismissed(answer)  # it may be a coroutine, and this one is dropped: the next is what is told of
-            return None
-        if isinstance(way, str) or (not exchange and _calls_queues_differently(way)):
-            return None
-        return (way.link, way) if isinstance(way, Copying) else (way, way.out)
-
-    def _address(self, raw: bytes) -> tuple[str, str]:
-        """Exchange and routing key as texts.  Raises ValueError where the strategy is asked otherwise, if at all."""
-        size = raw[0]
-        exchange, key = raw[1 : 1 + size], raw[2 + size :]
-        if len(key) != raw[1 + size] or (not exchange and key.startswith(PREFIX)):
-            raise ValueError(raw)
-        address = exchange.decode(), key.decode()
-        _remember(self._addresses, raw, address)
-        return address
-
-    def _decide(self, state: FanChannel, frame: bytes, octets: bytes) -> Destination:
-        """The content header is there: `octets`."""
+    def _decide(
+        self, routes: MessageRoutes, state: FanChannel, frame: bytes, content: Content, header: bytes
+    ) -> Destination:
+        """A publish whose properties decide, up to its content header."""
         exchange, key = exchange_and_key(frame, 0, len(frame))
-        headers: Mapping[str, Any] = MessageHeaders(octets)
-        if self.named is not None:
-            headers = self.named.decoded(self.named.raw(octets, 0, payload_end(octets, 0)))
-        way = self._way(self._route(exchange, key, headers))
+        way = self._way(self._route(exchange, key, routes.properties(header)))
         if isinstance(way, str):
-            return self._unroutable(state, way, exchange, key, under_way=True)
-        return self._send(state, way, frame, octets)
+            return self._unroutable(state, way, exchange, key, content)
+        return self._send(state, way, frame, header)
 
-    def _route(self, exchange: bytes, key: bytes, headers: Mapping[str, Any] | None = None) -> Decision:
+    def _route(self, exchange: bytes, key: bytes, properties: MessageProperties | None = None) -> Decision:
         """What the strategy says.  Raises `PluginFailed` if that cannot be followed."""
         strategy = self._relay.session.settings.routing
         arguments = exchange.decode("utf-8", "surrogateescape"), key.decode("utf-8", "surrogateescape")
         try:
-            if headers is not None and self.by_headers is not None:
-                answer = self.by_headers.route_message(*arguments, headers)
+            if properties is not None and self.by_message is not None:
+                answer = self.by_message.strategy.route_message(*arguments, properties)
             else:
                 answer = strategy.route(*arguments)
             mirrors = self._relay.session.mirroring is not None
@@ -246,14 +171,16 @@ class Publishing:
             raise self._routing_failed(exchange, key, problem, problem)
         return answer
 
-    def _routing_failed(self, exchange: bytes, key: bytes, text: str, told: str) -> PluginFailed:
+    def _routing_failed(
+        self, exchange: bytes, key: bytes, text: str, told: str, index: int = amqp.BASIC_PUBLISH
+    ) -> PluginFailed:
         plugin = self._relay.session.settings.routing_plugin
         shown = {"exchange": exchange.decode("utf-8", "replace"), "key": key.decode("utf-8", "replace")}
         return PluginFailed(
             LogId.ROUTING_FAILED,
             f"routing strategy '{plugin}' failed: {told}",
             {"plugin": plugin, **shown, "text": text},
-            amqp.BASIC_PUBLISH,
+            index,
         )
 
     def _reply(self, state: FanChannel, frame: bytes, key: bytes, header: bytes = b"") -> Destination:
@@ -263,7 +190,7 @@ class Publishing:
             return self._unroutable(state, upstream, b"", key)
         links = self.links_for_reply(key)
         if not header and any(link.names is not None for link in links):
-            return self._await_header(state, lambda header: self._reply(state, frame, key, header))
+            return self._await_header(state, lambda _, header: self._reply(state, frame, key, header))
         messages = [link.message(frame, header) for link in links]
         if state.tx is not None:
             state.tx.links.update(links)
@@ -293,11 +220,11 @@ class Publishing:
         return None if name in self._by_name else name
 
     def _unroutable(
-        self, state: FanChannel, upstream: str, exchange: bytes, key: bytes, *, under_way: bool = False
+        self, state: FanChannel, upstream: str, exchange: bytes, key: bytes, content: Content | None = None
     ) -> Destination:
-        """A publish for an upstream that the session opened without: rejected, its content is swallowed.
+        """A publish for an upstream that the session opened without: rejected, its `content` is swallowed.
 
-        `under_way`: its content has begun.
+        None: it has not begun.
         """
         shown = {"exchange": exchange.decode("utf-8", "replace"), "key": key.decode("utf-8", "replace")}
         if upstream not in self._missed:
@@ -310,15 +237,15 @@ class Publishing:
             self._relay.closings.error(state, amqp.NOT_FOUND, text, amqp.BASIC_PUBLISH)
             return DISCARD
         tag = confirms.published()
-        if under_way:
-            self._reject(state, tag)
-            return DISCARD
 
         def begin(content: Content) -> None:
             # Rejected when its content has come, as every confirm.
             content.done = lambda: self._reject(state, tag)
 
-        self._relay.session.client_scanner.at_content(begin)
+        if content is None:
+            self._relay.session.client_scanner.at_content(begin)
+        else:
+            begin(content)
         return DISCARD
 
     def _reject(self, state: FanChannel, tag: int) -> None:
@@ -391,11 +318,5 @@ def _calls_queues_differently(way: Link | Copying) -> bool:
     return link.names is not None
 
 
-def _asked(answer: Mirrored) -> tuple[str | None, tuple[str, ...], int]:
+def _parts(answer: Mirrored) -> tuple[str | None, tuple[str, ...], int]:
     return answer.upstream, answer.copies, answer.max_size
-
-
-def _remember(routes: dict[K, V], key: K, way: V) -> None:
-    if len(routes) >= ROUTES_MAX:
-        routes.clear()
-    routes[key] = way

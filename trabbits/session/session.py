@@ -392,8 +392,10 @@ class Session(Visible):
             self.send(empty_method(0, amqp.CONNECTION_UPDATE_SECRET_OK))
 
     def _open(self) -> None:
-        """All links are there: the client may begin."""
-        self.phase = Phase.RUNNING
+        """All links are there: the client may begin.  A plugin may fail that is looked at for that."""
+        self._guarded(self._begin)
+
+    def _begin(self) -> None:
         self.links.sort(key=lambda link: link.index)
         if len(self.settings.upstreams) == 1:
             self.relay = self._plain_relay(self.links[0])
@@ -402,6 +404,7 @@ class Session(Visible):
             if self.settings.mirrors:
                 self.mirroring = Mirroring(self)
             self.relay = FanRelay(self)
+        self.phase = Phase.RUNNING
         self.relay.start()
         self.send(method_frame(0, commands.Connection.OpenOk()))
         self.log(

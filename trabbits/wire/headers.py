@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from trabbits.wire.errors import Violation
-from trabbits.wire.table import FIXED_SIZES, SIZED_TYPES, decode_table
+from trabbits.wire.table import FIXED_SIZES, LONG_STRING, SIZED_TYPES, decode_table
 
 _U32: Final = struct.Struct(">I").unpack_from
 #: In the first octet of the property flags.
@@ -21,7 +21,7 @@ _CONTENT_TYPE: Final = 0x80
 _CONTENT_ENCODING: Final = 0x40
 _HEADERS: Final = 0x20
 #: Where the property flags of a content header frame are, and what follows them.
-_FLAGS_AT: Final = 19
+FLAGS_AT: Final = 19
 PROPERTIES_AT: Final = 21
 #: For a quick look at a content header frame: type, channel, size, the first octet of its flags, and the length of the
 #: table of headers, which stands at `TABLE_AT` if the flags say that no other property stands before it.
@@ -29,7 +29,6 @@ HEAD_AND_TABLE: Final = struct.Struct(">BHI12xBxI").unpack_from
 TABLE_AT: Final = 25
 FLAGS_UP_TO_TABLE: Final = _CONTENT_TYPE | _CONTENT_ENCODING | _HEADERS
 TABLE_FIRST: Final = _HEADERS
-_LONG_STRING: Final = ord("S")
 #: Names as they stand in a table, so that they are searched for without encoding them each time.
 _KEYS_MAX: Final = 1000
 _keys: dict[str, bytes] = {}
@@ -55,7 +54,7 @@ def headers_table(octets: bytes, at: int, end: int) -> tuple[int, int]:
     The table's first octet behind its length, and the one behind its last; both the same for a message without headers.
     Raises LookupError, ValueError or struct.error for what does not fit into the frame.
     """
-    flags = octets[at + _FLAGS_AT]
+    flags = octets[at + FLAGS_AT]
     at += PROPERTIES_AT
     if not flags & _HEADERS:
         return at, at
@@ -122,11 +121,17 @@ class MessageHeaders(Mapping[str, Any]):
             return self._decoded.get(name, default)
         octets, at = self._octets, self._at
         try:
-            at, stop = headers_table(octets, at, payload_end(octets, at))
+            _, _, size, flags, length = HEAD_AND_TABLE(octets, at)
+            end = at + 7 + size
+            if flags & FLAGS_UP_TO_TABLE == TABLE_FIRST and length <= end - at - TABLE_AT:
+                at += TABLE_AT
+                stop = at + length
+            else:
+                at, stop = headers_table(octets, at, end)
             raw = raw_header(octets, at, stop, _keys.get(name) or _key(name))
             if not raw:
                 return default
-            if raw[0] == _LONG_STRING:
+            if raw[0] == LONG_STRING:
                 return raw[5:].decode()
         except UNREADABLE:
             pass

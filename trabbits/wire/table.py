@@ -31,12 +31,12 @@ FIXED_SIZES: Final[dict[int, int]] = {
         "t": 1, "b": 1, "B": 1, "s": 2, "u": 2, "I": 4, "i": 4, "l": 8, "L": 8, "f": 4, "d": 8, "D": 5, "T": 8, "V": 0,
     }.items()
 }  # fmt: skip
-_LONG_STRING: Final = ord("S")
+LONG_STRING: Final = ord("S")
 _BYTE_ARRAY: Final = ord("x")
 _TABLE: Final = ord("F")
 _ARRAY: Final = ord("A")
 #: Types whose value begins with its length in four octets.
-SIZED_TYPES: Final = frozenset((_LONG_STRING, _BYTE_ARRAY, _TABLE, _ARRAY))
+SIZED_TYPES: Final = frozenset((LONG_STRING, _BYTE_ARRAY, _TABLE, _ARRAY))
 _DOUBLE: Final = ord("d")
 _FLOAT: Final = ord("f")
 

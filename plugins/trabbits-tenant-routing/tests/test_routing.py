@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 from zope.interface.verify import verifyObject
 
-from trabbits.interfaces import IMessageRoutingStrategy
+from trabbits.interfaces import IMessageRoutingStrategy, MessageProperties
 from trabbits.plugins.declaring import PluginContext
 from trabbits.testing.contracts import RoutingStrategyTestsMixIn
 from trabbits_tenant_routing import TenantOptions, TenantRouting, make, tenant
@@ -34,7 +34,7 @@ class TestContract(RoutingStrategyTestsMixIn):
 
     plugin = tenant
     upstreams = UPSTREAMS.upstreams
-    headers = ({"tenant": "acme"}, {"tenant": "nobody"})
+    messages = (MessageProperties({"tenant": "acme"}), MessageProperties({"tenant": "nobody"}))
 
     @pytest.fixture(autouse=True)
     def _reads_a_file(self, tenants: Path) -> None:
@@ -60,13 +60,15 @@ def test_it_reads_headers(tenants: Path) -> None:
     ],
 )
 def test_the_header_decides(tenants: Path, headers: dict[str, Any], upstream: str | None) -> None:
-    assert made(tenants).route_message("exchange", "key", headers) == upstream
-    assert made(tenants, default="main").route_message("exchange", "key", headers) == (upstream or "main")
+    assert made(tenants).route_message("exchange", "key", MessageProperties(headers)) == upstream
+    assert made(tenants, default="main").route_message("exchange", "key", MessageProperties(headers)) == (
+        upstream or "main"
+    )
 
 
 def test_another_header_may_hold_the_tenant(tenants: Path) -> None:
     strategy = made(tenants, header="customer-id")
-    assert strategy.route_message("", "", {"customer-id": "acme", "tenant": "globex"}) == "eu"
+    assert strategy.route_message("", "", MessageProperties({"customer-id": "acme", "tenant": "globex"})) == "eu"
 
 
 def test_without_headers_there_is_only_the_default(tenants: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
+from trabbits.interfaces import MessageProperties
 from trabbits.plugins.declaring import PluginContext
 from trabbits_tenant_routing import TenantOptions, TenantRouting, make
 
@@ -69,7 +70,7 @@ def made(tenants: Path, reactor: Reactor | None) -> TenantRouting:
 
 
 def acme(strategy: TenantRouting) -> str | None:
-    return strategy.route_message("", "", {"tenant": "acme"})
+    return strategy.route_message("", "", MessageProperties({"tenant": "acme"}))
 
 
 def replace(path: Path, value: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,15 +12,16 @@ from zope.interface import implementer
 
 from tests.testing.contracts.wrong import Wrong, assert_noticed, making, rules_of
 from trabbits.interfaces import (
-    IHeaderRoutingStrategy,
     IMessageRoutingStrategy,
     IMirroringStrategy,
+    IPropertyRoutingStrategy,
     IRoutingStrategy,
+    MessageProperties,
     Mirrored,
 )
 from trabbits.testing.contracts import PluginTestsMixIn, RoutingStrategyTestsMixIn
 
-case = making(RoutingStrategyTestsMixIn, headers=[{"tenant": "acme"}])
+case = making(RoutingStrategyTestsMixIn, messages=[MessageProperties({"tenant": "acme"}, type="order")])
 
 
 @implementer(IRoutingStrategy)
@@ -31,8 +32,8 @@ class Sound:
 
 @implementer(IMessageRoutingStrategy)
 class SoundReader(Sound):
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Any:
-        return "new" if headers.get("tenant") == "acme" else None
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> Any:
+        return "new" if properties.headers.get("tenant") == "acme" else None
 
 
 class ToTheMoon(Sound):
@@ -92,37 +93,52 @@ class Sleepy(SoundReader):
     def route(self, exchange: str, routing_key: str) -> Any:
         time.sleep(0.03)
 
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Any:
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> Any:
         time.sleep(0.03)
 
 
 class Silent(Sound):
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Any:
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> Any:
         return None
 
 
 class ReaderToTheMoon(SoundReader):
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Any:
-        return "moon" if "tenant" in headers else None
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> Any:
+        return "moon" if "tenant" in properties.headers else None
 
 
 class OnlyTexts(SoundReader):
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Any:
-        return "old" if headers.get("tenant", "").startswith("a") else None
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> Any:
+        return "old" if properties.headers.get("tenant", "").startswith("a") else None
 
 
 class WantsADict(SoundReader):
-    def route_message(self, exchange: str, routing_key: str, headers: Any) -> Any:
-        headers.copy()
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> Any:
+        properties.headers.copy()  # type: ignore[attr-defined]  # it is none
 
 
-@implementer(IHeaderRoutingStrategy)
+@implementer(IPropertyRoutingStrategy)
 class SoundNamer(SoundReader):
     header_names: Any = ("tenant",)
+    property_names: Any = ()
 
 
 class NamesOther(SoundNamer):
     header_names = ("customer",)
+
+
+class ReadsType(SoundNamer):
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> Any:
+        return "new" if properties.type == "order" else None
+
+
+class SoundNamerOfType(ReadsType):
+    header_names = ()
+    property_names = ("type",)
+
+
+class NamesHeaders(SoundNamer):
+    property_names = ("type", "headers")
 
 
 class NamesLetters(SoundNamer):
@@ -134,19 +150,37 @@ class NamesNothing(SoundNamer):
 
 
 class Meddler(SoundReader):
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Any:
-        for value in headers.values():
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> Any:
+        for value in properties.headers.values():
             if isinstance(value, list):
                 value.append("was here")
+
+
+class CollectorOfHeaders(SoundReader):
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> Any:
+        self.seen.append(properties.headers)
+
+
+class TypeToTheMoon(SoundReader):
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> Any:
+        return "moon" if properties.type else None
+
+
+class ShortTimes(SoundReader):
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> Any:
+        return "old" if datetime.fromtimestamp(properties.timestamp or 0, UTC).year > 2000 else None
 
 
 class Collector(SoundReader):
     def __init__(self) -> None:
         self.seen: list[Any] = []
 
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Any:
-        headers.get("tenant")
-        self.seen.append(headers)
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> Any:
+        properties.headers.get("tenant")
+        self.seen.append(properties)
 
 
 ANSWERS = "test_answers_name_upstreams"
@@ -160,12 +194,15 @@ WRONG = [
     Wrong(ANSWERS, "of at most -1 octets", case(MirrorOfNoSize)),
     Wrong("test_the_same_key_gets_the_same_answer", " now", case(Turns)),
     Wrong("test_routing_does_not_block", "it must not block", case(Sleepy)),
-    Wrong("test_reading_headers_is_declared", "does not provide IMessageRoutingStrategy", case(Silent)),
+    Wrong("test_reading_properties_is_declared", "does not provide IMessageRoutingStrategy", case(Silent)),
     Wrong(MESSAGES, "answered 'moon'", case(ReaderToTheMoon)),
-    Wrong("test_headers_that_are_not_named_do_not_matter", "besides {'tenant': 'acme'}", case(NamesOther)),
+    Wrong(MESSAGES, "answered 'moon'", case(TypeToTheMoon)),
+    Wrong("test_properties_that_are_not_named_do_not_matter", "besides {'tenant': 'acme'}", case(NamesOther)),
+    Wrong("test_properties_that_are_not_named_do_not_matter", "with {'type': 'order'}", case(ReadsType)),
     Wrong("test_headers_are_left_alone", "changes the headers", case(Meddler)),
-    Wrong("test_headers_are_not_kept", "keeps the headers", case(Collector)),
-    Wrong("test_routing_by_headers_does_not_block", "it must not block", case(Sleepy)),
+    Wrong("test_properties_are_not_kept", "keeps the properties", case(Collector)),
+    Wrong("test_properties_are_not_kept", "keeps the properties", case(CollectorOfHeaders)),
+    Wrong("test_routing_by_properties_does_not_block", "it must not block", case(Sleepy)),
 ]
 
 
@@ -181,9 +218,10 @@ def test_what_is_wrong_is_noticed(wrong: Wrong) -> None:
         (ANSWERS, WithAWord, IndexError),
         (MESSAGES, OnlyTexts, AttributeError),
         (MESSAGES, WantsADict, AttributeError),
+        (MESSAGES, ShortTimes, (ValueError, OverflowError)),
     ],
 )
-def test_what_raises_is_seen_with_its_traceback(rule: str, plugin: Any, error: type[Exception]) -> None:
+def test_what_raises_is_seen_with_its_traceback(rule: str, plugin: Any, error: Any) -> None:
     with pytest.raises(error):
         getattr(case(plugin)(), rule)()
 
@@ -194,13 +232,17 @@ def test_every_rule_has_something_that_breaks_it() -> None:
 
 @pytest.mark.parametrize(
     ("plugin", "why"),
-    [(NamesLetters, "expected a collection of names"), (NamesNothing, "has '', which is no name of a header")],
+    [
+        (NamesLetters, "expected a collection of names"),
+        (NamesNothing, "has '', which is no name of a header"),
+        (NamesHeaders, "has 'headers', which is no name of a property, or has names of its own"),
+    ],
 )
-def test_names_of_headers_are_names(plugin: Any, why: str) -> None:
+def test_names_are_names(plugin: Any, why: str) -> None:
     assert_noticed(Wrong("test_it_fits_its_interface", why, case(plugin)))
 
 
-@pytest.mark.parametrize("plugin", [Sound, SoundReader, SoundNamer, SoundMirror])
+@pytest.mark.parametrize("plugin", [Sound, SoundReader, SoundNamer, SoundNamerOfType, SoundMirror])
 @pytest.mark.parametrize("rule", sorted(rules_of(RoutingStrategyTestsMixIn, PluginTestsMixIn)))
 def test_what_is_right_passes(rule: str, plugin: Any) -> None:
     getattr(case(plugin)(), rule)()

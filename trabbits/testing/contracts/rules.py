@@ -1,6 +1,6 @@
 """What all contract tests share: failing with a reason, measuring a call, and inputs that nobody thinks of.
 
-Lives here: `require`, `require_prompt`, `texts` and values as clients may send them.
+Lives here: `require`, `require_prompt`, texts and values as clients may send them, properties that notice who looks.
 Must not know: any interface of plugins.
 """
 
@@ -11,8 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from time import perf_counter
 from typing import Any, Final
+
+from attrs import fields
+
+from trabbits.interfaces import MessageProperties
 
 #: Short strings as AMQP lets clients choose them: at most 255 octets, UTF-8 or not (then with lone surrogates).
 ODD_TEXTS: Final = (
@@ -102,3 +107,31 @@ class OpenMapping(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+
+class OpenProperties(MessageProperties):
+    """Properties that are decoded when looked at, as trabbits hands them out, and that note which were `asked` for."""
+
+    headers: OpenMapping
+    asked: set[str]
+
+    def __init__(self, values: MessageProperties) -> None:
+        set_attribute = partial(object.__setattr__, self)
+        set_attribute("_values", values)
+        set_attribute("asked", set[str]())
+        set_attribute("headers", OpenMapping(values.headers))
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether all headers are still what they were."""
+        return self.headers.unchanged
+
+
+def _asked(name: str, properties: Any) -> Any:
+    properties.asked.add(name)
+    return getattr(properties._values, name)
+
+
+for _each in fields(MessageProperties):
+    if _each.name != "headers":
+        setattr(OpenProperties, _each.name, property(partial(_asked, _each.name)))

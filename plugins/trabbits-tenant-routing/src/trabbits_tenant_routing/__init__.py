@@ -7,14 +7,13 @@ when it changes, so a tenant moves without a reload of trabbits. Nothing of trab
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 from zope.interface import implementer
 
-from trabbits.interfaces import IMessageRoutingStrategy, IRoutingStrategy
+from trabbits.interfaces import IMessageRoutingStrategy, IRoutingStrategy, MessageProperties
 from trabbits.plugins.declaring import Plugin, PluginContext, PluginOptions, UpstreamName
 from trabbits_tenant_routing.table import TenantTable, read_table
 from trabbits_tenant_routing.watching import watch
@@ -48,8 +47,8 @@ class TenantRouting:
         """Without headers there is no tenant."""
         return self._default
 
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> str | None:
-        name = headers.get(self._header)
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> str | None:
+        name = properties.headers.get(self._header)
         if isinstance(name, str):
             return self.table.upstreams.get(name, self._default)
         return self._default

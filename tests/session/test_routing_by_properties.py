@@ -1,9 +1,8 @@
-"""Fan sessions whose strategy reads headers: each message goes where its headers say, whole and in order."""
+"""Fan sessions whose strategy reads properties: each message goes where these say, whole and in order."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -14,9 +13,9 @@ from tests.session.conftest import Opening
 from tests.session.fans import ack, confirm
 from tests.session.frames import connection_close, on
 from tests.session.playbook import Playbook
-from trabbits.interfaces import IHeaderRoutingStrategy, IMessageRoutingStrategy
+from trabbits.interfaces import IMessageRoutingStrategy, IPropertyRoutingStrategy, MessageProperties
 from trabbits.log_ids import LogId
-from trabbits.session import fan_publish
+from trabbits.session import fan_message_routes
 
 
 @implementer(IMessageRoutingStrategy)
@@ -29,19 +28,20 @@ class ByTenant:
     def route(self, exchange: str, routing_key: str) -> str | None:
         raise AssertionError("asked without headers")
 
-    def route_message(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> str | None:
-        self.seen.append(dict(headers))
-        if headers.get("to") == "bad":
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> str | None:
+        self.seen.append(dict(properties.headers))
+        if properties.headers.get("to") == "bad":
             raise LookupError("no such tenant")
-        name = headers.get("to")
+        name = properties.headers.get("to")
         return "b" if name == 5 else name
 
 
-@implementer(IHeaderRoutingStrategy)
+@implementer(IPropertyRoutingStrategy)
 class ByNamedTenant(ByTenant):
     """The same, and says which header it is."""
 
     header_names: tuple[str, ...] = ("to",)
+    property_names: tuple[str, ...] = ()
 
 
 def message(to: str | None, octets: bytes = b"body", channel: int = 1, piece: int = 100_000, **more: Any) -> bytes:
@@ -226,6 +226,69 @@ def test_what_it_names_is_what_matters(opened: Opening, names: tuple[str, ...]) 
     play.skip()
 
 
+@implementer(IPropertyRoutingStrategy)
+class ByType(ByTenant):
+    """The type names the upstream; the header ``to`` goes before it."""
+
+    header_names = ("to",)
+    property_names = ("type",)
+
+    def route_message(self, exchange: str, routing_key: str, properties: MessageProperties) -> str | None:
+        self.seen.append({"type": properties.type, **properties.headers})
+        name: str | None = properties.headers.get("to", properties.type)
+        return name
+
+
+def typed(kind: str | None, **headers: str) -> bytes:
+    """A publish of this type."""
+    properties = commands.Basic.Properties(
+        content_type="text/plain",
+        headers={**headers} if headers else None,
+        message_id="m",
+        message_type=kind,
+        app_id="shop",
+    )
+    content = frame.marshal(header.ContentHeader(0, 1, properties), 1) + frame.marshal(body.ContentBody(b"x"), 1)
+    return on(1, commands.Basic.Publish(exchange="x", routing_key="k")) + content
+
+
+def test_other_properties_may_decide(opened: Opening) -> None:
+    """Asked once for the same values, however a message is cut."""
+    strategy = ByType()
+    play = opened("a", "b", routing=strategy)
+    messages = [typed("b"), typed("a"), typed("b", to="a"), typed("a", to="b", more="c"), typed(None)]
+    for _ in range(2):
+        play.client(*messages)
+        play.expect_link("b", messages[0], messages[3])
+        play.expect_link("a", messages[1], messages[2], messages[4])
+    assert strategy.seen == [
+        {"type": "b"},
+        {"type": "a"},
+        {"type": "b", "to": "a"},
+        {"type": "a", "to": "b"},
+        {"type": None},
+    ]
+    for at in range(1, len(messages[0])):
+        play.session.client_received(messages[0][:at])
+        play.session.client_received(messages[0][at:])
+        play.do(lambda: None)
+        play.expect_link("b", messages[0])
+    assert {each["type"] for each in strategy.seen[5:]} == {"b"}
+
+
+def test_a_property_behind_what_cannot_be_read_is_missing(opened: Opening) -> None:
+    """However it is cut: the same message, the same answer."""
+    strategy = ByType()
+    play = opened("a", "b", routing=strategy)
+    hidden = typed("b").replace(b"\x01m", b"\xffm")
+    for at in (len(hidden), 5, 40):
+        play.session.client_received(hidden[:at])
+        play.session.client_received(hidden[at:])
+        play.do(lambda: None)
+        play.expect_link("a", hidden)
+    assert {each["type"] for each in strategy.seen} == {None}
+
+
 def test_other_exchanges_and_keys_are_asked_for_themselves(opened: Opening) -> None:
     strategy = ByNamedTenant()
     play = opened("a", "b", routing=strategy)
@@ -237,16 +300,16 @@ def test_other_exchanges_and_keys_are_asked_for_themselves(opened: Opening) -> N
 
 
 def test_what_is_remembered_is_bounded(opened: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fan_publish, "VALUES_MAX", 10 * 50)
-    monkeypatch.setattr(fan_publish, "VALUE_COST", 50 - len("\x01x\x01kS\0\0\0\x0200"))
-    monkeypatch.setattr(fan_publish, "VALUE_MAX", 100)
+    monkeypatch.setattr(fan_message_routes, "VALUES_MAX", 10 * 50)
+    monkeypatch.setattr(fan_message_routes, "VALUE_COST", 50 - len("\x01x\x01kS\0\0\0\x0200"))
+    monkeypatch.setattr(fan_message_routes, "VALUE_MAX", 100)
     strategy = ByNamedTenant()
     strategy.header_names = ("trace",)
     play = opened("a", "b", routing=strategy)
     relay: Any = play.session.relay
     play.client(*(message("b", trace=f"{number:02}") for number in range(25)))
     assert len(strategy.seen) == 25
-    assert len(relay.publishing.by_values) == 5
+    assert len(relay.publishing.by_message.remembered) == 5
     play.skip()
     long = message("b", trace="x" * 101)
     play.client(long, long)
@@ -260,7 +323,7 @@ def test_a_failure_is_not_remembered(opened: Opening) -> None:
     play.client(message(None), message("bad"))
     play.skip()
     relay: Any = play.session.relay
-    assert [values for (_, values) in relay.publishing.by_values] == [b""]
+    assert [values for (_, values) in relay.publishing.by_message.remembered] == [b""]
     assert strategy.seen == [{}, {"to": "bad"}, {"to": "bad"}]
 
 
@@ -316,7 +379,7 @@ class Later(ByTenant):
     """A coroutine function, by mistake."""
 
     async def route_message(  # type: ignore[override]
-        self, exchange: str, routing_key: str, headers: Mapping[str, Any]
+        self, exchange: str, routing_key: str, properties: MessageProperties
     ) -> str | None:
         return None
 
