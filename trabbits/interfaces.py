@@ -204,13 +204,15 @@ class IQueueRenamer(IQueueAttributeRewriter):
     """One that also gives queues other names at its upstream, of which the client learns nothing.
 
     trabbits changes the names in everything that names a queue: declares, bindings, consumers, gets, purges, deletes,
-    publishes to the default exchange and dead-lettering to it, and back again in what the upstream says.  Names that
-    brokers make (``amq.``), names that trabbits makes (``trabbits.gen-``) and the empty name are never asked about.
+    publishes to the default exchange (``CC`` and ``BCC`` included) and dead-lettering to it, headers that tell where a
+    message died (``x-death`` and the like), and back again in what the upstream says.  Names that brokers make
+    (``amq.``), names that trabbits makes (``trabbits.gen-``) and the empty name are never asked about.
 
     Both methods get and give 1 to 255 octets of UTF-8, and must answer the same for as long as queues live.  They are
     called when a name is seen first on a link, then remembered for a while.  A client cannot use a name for which
     ``original(renamed(queue))`` is another one, or for which the result is too long or of a kind that is never asked
-    about: its channel is closed with 406.  So no two names become one.  Of several renamers, each gets what those
+    about: its channel is closed with 406.  So no two names become one.  Only where a message died, such a name stays as
+    it is: it is no address, and may be anything that a client wrote there.  Of several renamers, each gets what those
     before it made of the name; on the way back the last one is asked first.
     """
 

@@ -134,7 +134,7 @@ class LogId(Enum):
 class PluginLine:
     """One thing worth a log line of a plugin, as the entries of `LogId` are for trabbits itself.
 
-    `id` is unlike all others: 2 to 20 capital letters, digits and hyphens; ``TR`` and digits are trabbits' own.
+    `id` is unlike all others: 2 to 20 capital letters, digits and hyphens; leave ``TR`` and digits to trabbits.
     `event` is its name in JSON lines, of small letters, digits and underscores; the braces in `format` are fields.
     Raises ValueError where something is not as it should be.
     """

@@ -30,12 +30,16 @@ def run(code: str, name: str) -> Any:
     return module
 
 
-def test_the_example_passes_its_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    plugin, test = blocks("python")
-    module = run(plugin, "opening_hours")
-    assert IPluginDeclaration.providedBy(module.opening_hours)
-    monkeypatch.setitem(sys.modules, "opening_hours", module)
-    run(test, "test_opening_hours").test_clients_come_in_by_day()
+@pytest.mark.parametrize(
+    ("place", "name", "tested"), [(0, "opening_hours", "clients_come_in_by_day"), (2, "gentle", "bulk_loads_wait")]
+)
+def test_an_example_passes_its_test(place: int, name: str, tested: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = blocks("python")
+    assert len(code) == 4
+    module = run(code[place], name)
+    assert IPluginDeclaration.providedBy(getattr(module, name))
+    monkeypatch.setitem(sys.modules, name, module)
+    getattr(run(code[place + 1], f"test_{name}"), f"test_{tested}")()
 
 
 def test_the_configuration_is_one() -> None:

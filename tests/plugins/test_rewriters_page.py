@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from trabbits.interfaces import IQueueAttributeRewriter
 from trabbits.plugins.catalogue import Catalogue, Found, discover
-from trabbits.plugins.checking import Checked, check
+from trabbits.plugins.checking import check
 from trabbits.plugins.declaring import PluginContext
 from trabbits.plugins.exchange_attributes import ExchangeAttributesRule
 from trabbits.plugins.quorum import REFUSED
@@ -16,14 +18,16 @@ from trabbits.plugins.quorum import REFUSED
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "plugins" / "rewriters.md").read_text()
 
 
-def test_the_examples_are_sound_and_pass_their_own_tests() -> None:
-    names: dict[str, Any] = {"__name__": "limited"}
-    for code in re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE):
-        exec(compile(code, "rewriters.md", "exec", dont_inherit=True), names)
-    for example in ("limited", "selective"):
-        names[f"test_{example}"]()
-        plugin = Found(names[example], "rewriters.md")
-        assert check(plugin, Catalogue([plugin], []), PluginContext()) == Checked()
+@pytest.mark.parametrize(("place", "example"), [(0, "limited"), (1, "selective"), (2, "versioned")])
+def test_an_example_is_sound_and_passes_its_own_test(place: int, example: str) -> None:
+    code = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    assert len(code) == 6
+    names: dict[str, Any] = {"__name__": example}
+    for block in code[2 * place : 2 * place + 2]:
+        exec(compile(block, "rewriters.md", "exec", dont_inherit=True), names)
+    names[f"test_{example}"]()
+    plugin = Found(names[example], "rewriters.md")
+    assert check(plugin, Catalogue([plugin], []), PluginContext()).problem == ""
 
 
 def test_every_option_is_described() -> None:

@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from zope.interface.verify import verifyObject
 
 from tests.plugins.routing_options import assert_refused, make
-from trabbits.interfaces import IMessageRoutingStrategy, IRoutingStrategy, MessageProperties
+from trabbits.interfaces import (
+    IMessageRoutingStrategy,
+    IPropertyRoutingStrategy,
+    IRoutingStrategy,
+    MessageProperties,
+)
 from trabbits.plugins.sticky import point
 
 KEYS = [f"customer.{number}" for number in range(100_000)]
@@ -28,8 +33,10 @@ def test_by_routing_key_it_is_asked_once_per_key() -> None:
     assert not IMessageRoutingStrategy.providedBy(strategy)
 
 
-def test_by_header_it_is_asked_for_each_message() -> None:
-    verifyObject(IMessageRoutingStrategy, make("weighted", {"weights": {"rabbit": 100}, "header": "customer"}))
+def test_by_header_it_is_asked_once_per_value() -> None:
+    strategy = make("weighted", {"weights": {"rabbit": 100}, "header": "customer"})
+    verifyObject(IPropertyRoutingStrategy, strategy)
+    assert (strategy.header_names, strategy.property_names) == (("customer",), ())
 
 
 def test_ten_percent_of_the_keys_are_ten_percent() -> None:

@@ -211,7 +211,8 @@ class UpstreamConfig(Section):
     queue_attributes: QueueAttributesConfig | None = None
     """What it is asked for when a client declares a queue; null: what the client says."""
     rewriters: list[RewriterUse] = []
-    """What else changes declares, in this order, each behind the one before and behind `queue_attributes`."""
+    """What else changes how queues, exchanges and bindings are declared, in this order, each behind the one before and
+    behind `queue_attributes`."""
     queue_options: QueueOptionsConfig = QueueOptionsConfig()
     """How queues are declared there."""
     credentials: dict[UserName, MappedCredentialsConfig] = {}

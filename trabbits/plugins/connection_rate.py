@@ -46,7 +46,7 @@ class ConnectionRateOptions(PluginOptions):
     """Clients a second, on average, of each virtual host that is not in `virtual_hosts`."""
     burst: Burst | None = None
     """How many may come at once after a quiet time; as many as in one second if it is not given, and at least one."""
-    virtual_hosts: dict[str, RateOptions] = Field(default_factory=dict)
+    virtual_hosts: dict[str, RateOptions] = {}
     """The rates of these virtual hosts."""
     alarm_only: bool = False
     """Only log what would be refused."""

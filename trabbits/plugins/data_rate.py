@@ -31,7 +31,7 @@ class DataRateOptions(PluginOptions):
     """Octets a second from each client."""
     per_virtual_host: OctetsPerSecond | None = None
     """Octets a second from all clients of each virtual host that is not in `virtual_hosts`, together."""
-    virtual_hosts: dict[str, OctetsPerSecond] = Field(default_factory=dict)
+    virtual_hosts: dict[str, OctetsPerSecond] = {}
     """Octets a second from all clients of these virtual hosts, together."""
     burst: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 1.0
     """How much may come at once after a quiet time: as much as in so many seconds."""

@@ -30,9 +30,9 @@ class MaxConnectionsOptions(PluginOptions):
     """Clients of each virtual host that is not in `virtual_hosts`."""
     per_user: Limit | None = None
     """Clients of each user that is not in `users`."""
-    virtual_hosts: dict[str, Limit] = Field(default_factory=dict)
+    virtual_hosts: dict[str, Limit] = {}
     """Clients of these virtual hosts."""
-    users: dict[str, Limit] = Field(default_factory=dict)
+    users: dict[str, Limit] = {}
     """Clients of these users."""
 
     @model_validator(mode="after")
