@@ -97,7 +97,7 @@ def block(text: str, title: str) -> list[str]:
 def test_options_inside_of_options_are_listed() -> None:
     rules = block(plugins("list").stdout, "routing headers")[3:]
     assert [line for line in rules if line.lstrip().startswith(("option", "key"))] == [
-        "  option rules: list of {match, any, upstream}, required",
+        "  option rules: list of {match, properties, any, upstream}, required",
         "    key match: object of string or number or boolean or null, required",
         "    key any: boolean, default false",
         "    key upstream: string, required",

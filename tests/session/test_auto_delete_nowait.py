@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pamqp import base
 
 from tests.session.conftest import Opening
 from tests.session.frames import Channel, Queue, channel_close, on
@@ -115,3 +116,21 @@ def test_nothing_is_kept_of_queues_that_come_and_go(nowait: bool, opened: Openin
     assert play.session.auto_deletes is not None
     (at,) = play.session.auto_deletes._links.values()
     assert (at.queues, at.unproven) == ({}, {1: set()})
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_delete_without_answer_before_the_declare_is_answered(again: bool, opened: Opening) -> None:
+    """The answer to what came before it says nothing of what is there now."""
+    play = emulating(opened, "a")
+    methods: list[base.Frame] = [Queue.Declare(queue="q", auto_delete=True), Queue.Delete(queue="q", nowait=True)]
+    play.client(on(1, *methods, *methods[: int(again)]))
+    play.skip()
+    for _ in range(1 + again):
+        play.link("a", on(1, Queue.DeclareOk("q", 0, 0)))
+        play.skip()
+    leave(play)
+    play.skip()
+    play.link("a", on(1, Channel.CloseOk()))
+    actions = play.taken_actions()
+    assert any(action.startswith("DeleteQueue") for action in actions) is again
+    play.skip()

@@ -32,12 +32,14 @@ DOUBTS_MAX: Final = 1_000
 class _AtLink:
     """What concerns one link."""
 
-    __slots__ = ("declares", "deletes", "doubts", "queues", "unproven")
+    __slots__ = ("declares", "deletes", "doubts", "outlived", "queues", "unproven")
 
     def __init__(self) -> None:
         self.queues: dict[bytes, None] = {}
         #: (channel, queue) -> how many declares are not answered.
         self.declares: Counter[tuple[int, bytes]] = Counter()
+        #: How many of these, the oldest, were followed by a delete that wants no answer.
+        self.outlived: Counter[tuple[int, bytes]] = Counter()
         #: Channel -> the queues of the deletes that are not answered, oldest first.
         self.deletes: dict[int, deque[bytes]] = {}
         #: Channel -> those of `queues` that were declared without an answer.  The broker may have refused that, and
@@ -54,12 +56,26 @@ class _AtLink:
 
     def deleted_unheard(self, channel: int, queue: bytes) -> None:
         """The client deleted it and wants no answer."""
-        known = queue in self.queues
+        declared = self.declares[channel, queue]
+        known = queue in self.queues or declared > 0
         self.deleted(queue)
+        if declared:
+            self.outlived[channel, queue] = declared
         if known:
             self.doubts[channel, queue] = None
             if len(self.doubts) > DOUBTS_MAX:
                 del self.doubts[next(iter(self.doubts))]
+
+    def declared(self, key: tuple[int, bytes]) -> bool:
+        """The oldest of its declares is answered; returns whether the queue is there now, as far as that goes."""
+        self.declares[key] -= 1
+        there = not self.outlived[key]
+        if not there:
+            self.outlived[key] -= 1
+        for counts in (self.declares, self.outlived):
+            if not counts[key]:
+                del counts[key]
+        return there
 
     def proven(self, queue: bytes) -> None:
         """Nothing about it is in doubt."""
@@ -94,6 +110,7 @@ class AutoDeletes:
             at.deletes.pop(channel, None)
             for key in [key for key in at.declares if key[0] == channel]:
                 del at.declares[key]
+                at.outlived.pop(key, None)
 
     def declares(self, channel: int, wish: QueueDeclareFields, frames: Mapping[Link, bytes]) -> None:
         """The client's `wish`, with the name it goes up with, and what the links get for it."""
@@ -135,10 +152,7 @@ class AutoDeletes:
             return
         if index == amqp.QUEUE_DECLARE_OK:
             key = channel, frame[12 : 12 + frame[11]]
-            if key in at.declares:
-                at.declares[key] -= 1
-                if not at.declares[key]:
-                    del at.declares[key]
+            if key in at.declares and at.declared(key):
                 self._remember(link, at, key[1])
                 at.proven(key[1])
         elif index == amqp.CHANNEL_CLOSE_OK:

@@ -14,7 +14,6 @@ from attrs import evolve
 from pamqp import commands
 
 from trabbits.interfaces import IQueueAttributeRewriter, QueueDeclare
-from trabbits.session.unusable import UnusableMethod
 from trabbits.wire.declare import QueueDeclareFields, build_declare
 from trabbits.wire.decode import decode_method
 from trabbits.wire.table import override
@@ -78,14 +77,11 @@ def for_upstream(
     Raises `UnusableMethod` when the link has no room for it.
     """
     if fields is not original:
-        return build_declare(channel, fields)
-    if rewriter is None or fields.passive:
+        changed = build_declare(channel, fields)
+    elif rewriter is None or fields.passive:
         return frame
-    changed = rewritten(channel, fields, frame, rewriter)
+    else:
+        changed = rewritten(channel, fields, frame, rewriter)
     if changed is not frame:
-        if len(changed) > link.frame_max:
-            at = f"upstream '{link.name}' rewrites queues"
-            raise UnusableMethod(f"{at}, and a method of {len(changed)} octets is too large for it")
-        if link.names is not None:
-            link.names.frame_for_link(changed)
+        link.check(changed)
     return changed

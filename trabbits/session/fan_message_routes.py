@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from trabbits.failures import dismissed, let_through
+from trabbits.failures import let_through
 from trabbits.interfaces import (
     Decision,
     IMessageRoutingStrategy,
@@ -89,6 +89,8 @@ class MessageRoutes:
         self._goals.update((link.name, (link, link.out)) for link in links)
         #: (exchange, routing key) as they stand in a frame -> as texts.
         self._addresses: dict[bytes, tuple[str, str]] = {}
+        #: The answer for a publish that is no common case, in a tuple, until `take_answer`.
+        self._answer: tuple[Any] | None = None
 
     def publish(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
         """The route of publishes whose content header stands whole behind the method, as it almost always does."""
@@ -101,6 +103,14 @@ class MessageRoutes:
         goal = self._asked(octets[start + 13 : end - 2], LazyMessageProperties(octets, end))
         return None if goal is None else _published(state, goal)
 
+    def take_answer(self) -> tuple[Any] | None:
+        """What the strategy answered for the publish that its route has just passed up; None if it is to be asked.
+
+        It may answer differently each time, so nobody asks twice about one message, unless it raised.
+        """
+        answer, self._answer = self._answer, None
+        return answer
+
     def properties(self, header: bytes) -> MessageProperties:
         """What the strategy gets of a content header frame."""
         return LazyMessageProperties(header)
@@ -108,7 +118,7 @@ class MessageRoutes:
     def _asked(self, raw: bytes, properties: MessageProperties) -> Goal | None:
         """Where a publish with this exchange and key goes, as they stand in its frame; None when it is no common case.
 
-        Then the strategy is asked again: it has failed, or its upstream is missing.
+        Its upstream is missing then, or names of queues change on the way there, or the answer is none at all.
         """
         try:
             exchange, key = self._addresses.get(raw) or self._address(raw)
@@ -117,11 +127,10 @@ class MessageRoutes:
         except BaseException as error:  # it fails again where there is a place to say so
             let_through(error)
             return None
-        if goal is None:
-            dismissed(answer)  # it may be a coroutine, and this one is dropped: the next is what is told of
+        if goal is None or (not exchange and goal[0].names is not None):
+            self._answer = (answer,)
             return None
-        # Names of queues change on the way there.
-        return None if not exchange and goal[0].names is not None else goal
+        return goal
 
     def _mirrored(self, answer: Mirrored) -> Goal | None:
         way = self._way(answer)
@@ -157,6 +166,8 @@ class ValueRoutes(MessageRoutes):
         self._header = self._keys[0] if len(self._keys) == 1 and not self._places else None
         #: Exchange, routing key and values, as they stand in frames -> where messages go.
         self.remembered: dict[Values, Goal] = {}
+        #: The same for publishes that are no common case -> the answer.
+        self._answers: dict[Values, tuple[Any]] = {}
         self._size = 0
 
     def publish(self, octets: bytes, start: int, end: int, channel: int) -> Destination | None:
@@ -205,16 +216,24 @@ class ValueRoutes(MessageRoutes):
 
         The strategy sees nothing else of the message, so that its answer is right for all with the same values.
         """
+        known = self._answers.get(values)
+        if known is not None:
+            self._answer = known
+            return None
         raw, found = values
         goal = self._asked(raw, self._named.decoded(found))
         size = len(raw) + (len(found) if isinstance(found, bytes) else sum(map(len, found)))
-        if goal is not None and size <= VALUE_MAX:
+        if size <= VALUE_MAX and (goal is not None or self._answer is not None):
             size += self._size + VALUE_COST
             if size > VALUES_MAX:
                 self.remembered.clear()
+                self._answers.clear()
                 size -= self._size
             self._size = size
-            self.remembered[values] = goal
+            if goal is not None:
+                self.remembered[values] = goal
+            elif self._answer is not None:
+                self._answers[values] = self._answer
         return goal
 
 

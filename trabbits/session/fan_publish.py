@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from trabbits.failures import error_text, let_through
-from trabbits.interfaces import Decision, IMessageRoutingStrategy, MessageProperties, Mirrored
+from trabbits.interfaces import Decision, IMessageRoutingStrategy, Mirrored
 from trabbits.log_ids import LogId
 from trabbits.session.answers import problem_of
 from trabbits.session.fan_channel import FanChannel
@@ -42,7 +42,7 @@ class Publishing:
     def __init__(self, relay: FanRelay) -> None:
         self._relay = relay
         self._by_name = {link.name: link for link in relay.links}
-        routing = relay.session.settings.routing
+        self._strategy = routing = relay.session.settings.routing
         #: What is decided by properties, if the strategy reads any.
         self.by_message: MessageRoutes | None = None
         if IMessageRoutingStrategy.providedBy(routing):
@@ -75,14 +75,15 @@ class Publishing:
             return self._reply(state, frame, key)
         by_message = self.by_message
         if by_message is not None:
+            answer = by_message.take_answer()
             return self._await_header(
-                state, lambda content, header: self._decide(by_message, state, frame, content, header)
+                state, lambda content, header: self._decide(by_message, answer, state, frame, content, header)
             )
         raw = frame[13:-2]
         known = self.routes.get(raw) or self.mirrored.get(raw) or self._named.get(raw)
         if known is not None:
             return self._send(state, known, frame)
-        way = self._way(self._unattached.get(raw) or self._route(exchange, key))
+        way = self._way(self._unattached.get(raw) or self._route(exchange, key, self._strategy.route))
         if isinstance(way, str):
             remember(self._unattached, raw, way)
             return self._unroutable(state, way, exchange, key)
@@ -144,24 +145,32 @@ class Publishing:
         return link.out
 
     def _decide(
-        self, routes: MessageRoutes, state: FanChannel, frame: bytes, content: Content, header: bytes
+        self,
+        routes: MessageRoutes,
+        answer: tuple[Any] | None,
+        state: FanChannel,
+        frame: bytes,
+        content: Content,
+        header: bytes,
     ) -> Destination:
-        """A publish whose properties decide, up to its content header."""
+        """A publish whose properties decide, up to its content header; `answer` if that is known already."""
+
+        def ask(exchange: str, key: str) -> Decision:
+            if answer is not None:
+                known: Decision = answer[0]
+                return known
+            return routes.strategy.route_message(exchange, key, routes.properties(header))
+
         exchange, key = exchange_and_key(frame, 0, len(frame))
-        way = self._way(self._route(exchange, key, routes.properties(header)))
+        way = self._way(self._route(exchange, key, ask))
         if isinstance(way, str):
             return self._unroutable(state, way, exchange, key, content)
         return self._send(state, way, frame, header)
 
-    def _route(self, exchange: bytes, key: bytes, properties: MessageProperties | None = None) -> Decision:
+    def _route(self, exchange: bytes, key: bytes, ask: Callable[[str, str], Decision]) -> Decision:
         """What the strategy says.  Raises `PluginFailed` if that cannot be followed."""
-        strategy = self._relay.session.settings.routing
-        arguments = exchange.decode("utf-8", "surrogateescape"), key.decode("utf-8", "surrogateescape")
         try:
-            if properties is not None and self.by_message is not None:
-                answer = self.by_message.strategy.route_message(*arguments, properties)
-            else:
-                answer = strategy.route(*arguments)
+            answer = ask(exchange.decode("utf-8", "surrogateescape"), key.decode("utf-8", "surrogateescape"))
             mirrors = self._relay.session.mirroring is not None
             problem = problem_of(answer, self._configured, mirrors=mirrors)
         except BaseException as error:
@@ -183,14 +192,19 @@ class Publishing:
             index,
         )
 
-    def _reply(self, state: FanChannel, frame: bytes, key: bytes, header: bytes = b"") -> Destination:
-        """A direct reply goes to the link whose broker made the key, to every link if that is not known."""
+    def _reply(
+        self, state: FanChannel, frame: bytes, key: bytes, content: Content | None = None, header: bytes = b""
+    ) -> Destination:
+        """A direct reply goes to the link whose broker made the key, to every link if that is not known.
+
+        `content` and `header` if the content header has come.
+        """
         upstream = self.unattached_for_reply(key)
         if upstream is not None:
-            return self._unroutable(state, upstream, b"", key)
+            return self._unroutable(state, upstream, b"", key, content)
         links = self.links_for_reply(key)
         if not header and any(link.names is not None for link in links):
-            return self._await_header(state, lambda _, header: self._reply(state, frame, key, header))
+            return self._await_header(state, lambda content, header: self._reply(state, frame, key, content, header))
         messages = [link.message(frame, header) for link in links]
         if state.tx is not None:
             state.tx.links.update(links)

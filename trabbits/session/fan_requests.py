@@ -167,6 +167,12 @@ class FanRequests:
         if not fields.consumer_tag:
             fields = evolve(fields, consumer_tag=generated_name(GENERATED_TAG))
             frame = build_consume(state.number, fields)
+            try:
+                for link in self._relay.links:
+                    link.check(frame)
+            except UnusableMethod as error:
+                self._relay.closings.error(state, amqp.PRECONDITION_FAILED, error.text, amqp.BASIC_CONSUME)
+                return None
         tag = fields.consumer_tag
         if tag in state.consumers:
             if state.consumers[tag].cancelling:

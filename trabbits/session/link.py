@@ -11,6 +11,7 @@ from collections.abc import Callable
 from trabbits.session.observation import Observation
 from trabbits.session.renaming import QueueNames
 from trabbits.session.topology import Topology
+from trabbits.session.unusable import UnusableMethod
 from trabbits.wire.resplit import resplit
 from trabbits.wire.scanner import Destination, Scanner
 
@@ -104,6 +105,14 @@ class Link:
             frame = self.names.frame_for_link(frame)
         self.observation.sent_to_link(self.name, frame)
         self.out.append(frame)
+
+    def check(self, frame: bytes) -> None:
+        """Whether the node can get a method frame that is not the client's; raises `UnusableMethod` if not."""
+        if len(frame) > self.frame_max:
+            at = f"upstream '{self.name}' would get more than the client sent"
+            raise UnusableMethod(f"{at}, and a method of {len(frame)} octets is too large for it")
+        if self.names is not None:
+            self.names.frame_for_link(frame)
 
     def message(self, publish: bytes, header: bytes) -> tuple[bytes, bytes]:
         """A basic.publish and its content header as the node gets them.  Raises `UnusableName`."""

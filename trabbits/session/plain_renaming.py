@@ -15,6 +15,7 @@ from trabbits.session.plain_rewriting import RewritingPlainRelay
 from trabbits.session.renamed_content import unless_named
 from trabbits.session.unusable import UnusableMethod
 from trabbits.wire import constants as amqp
+from trabbits.wire.peek import exchange_and_key
 from trabbits.wire.queue_names import NAMES_QUEUE
 from trabbits.wire.scanner import UNDECIDED, Content, Destination, Route
 
@@ -39,6 +40,7 @@ class RenamingPlainRelay(RewritingPlainRelay):
 
     def client_method(self, index: int, channel: int, frame: bytes) -> Destination | None:
         if index == amqp.BASIC_PUBLISH and channel in self._channels:
+            exchange_and_key(frame, 0, len(frame))  # what is kept until then is no larger than these may be
             self._session.client_scanner.await_header(
                 lambda content, header: self._publish_whole(channel, frame, content, header)
             )
