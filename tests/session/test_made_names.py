@@ -27,6 +27,11 @@ def opened(fresh: Opening, upstreams: str, renaming: str) -> Playbook:
     return play
 
 
+def closes(play: Playbook) -> list[Any]:
+    """The methods that the client was sent."""
+    return [decoded(frame) for frame in play.taken("client")]
+
+
 @pytest.mark.parametrize("renaming", ["", "b", "ab"])
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_in_a_fan_session(method: base.Frame, renaming: str, fresh: Opening) -> None:
@@ -37,7 +42,7 @@ def test_in_a_fan_session(method: base.Frame, renaming: str, fresh: Opening) -> 
     play.client(octets)
     play.expect_links(on(1, GOODBYE))
     play.all_links(on(1, Channel.CloseOk()))
-    (close,) = (decoded(frame) for frame in play.taken("client"))
+    (close,) = closes(play)
     assert (close.reply_code, close.class_id << 16 | close.method_id) == (406, method.index)
     assert "octets is too large for it" in close.reply_text
     assert play.session.phase is Phase.RUNNING
@@ -51,7 +56,7 @@ def test_in_a_plain_session(renaming: str, fresh: Opening) -> None:
     if renaming:
         play.expect_link("a", on(1, GOODBYE))
         play.link("a", on(1, Channel.CloseOk()))
-    assert [decoded(frame).reply_code for frame in play.taken("client")] == [406]
+    assert [close.reply_code for close in closes(play)] == [406]
     assert play.taken("a") == []
     play.skip()
 
@@ -63,7 +68,7 @@ def test_a_publish_that_waits_for_its_header_is_no_larger_than_its_fields_may_be
     more = b"more" * 100
     size = int.from_bytes(frame[3:7], "big") + len(more)
     play.client(frame[:3] + size.to_bytes(4, "big") + frame[7:-1] + more + frame[-1:])
-    (close,) = (decoded(frame) for frame in play.taken("client"))
+    (close,) = closes(play)
     assert close.reply_code in (501, 502)
     assert play.taken("a") == []
     play.skip()
