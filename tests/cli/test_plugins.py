@@ -98,12 +98,13 @@ def test_options_inside_of_options_are_listed() -> None:
     rules = block(plugins("list").stdout, "routing headers")[3:]
     assert [line for line in rules if line.lstrip().startswith(("option", "key"))] == [
         "  option rules: list of {match, properties, any, upstream}, required",
-        "    key match: object of string or number or boolean or null, required",
+        "    key match: object of string or number or boolean or null, default {}",
+        "    key properties: object of string or number or boolean or null, default {}",
         "    key any: boolean, default false",
         "    key upstream: string, required",
         "  option default: string or null, default null",
     ]
-    assert "      Whether one of them is enough." in rules
+    assert "      Whether one of all these is enough." in rules
 
 
 def test_everything_built_in_is_listed() -> None:
