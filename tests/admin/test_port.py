@@ -75,7 +75,7 @@ def test_with_the_token_everything_without_it_nothing(trabbits: ProxyFactory) ->
                 ApiClient(url=where, token=token).get(path)
             assert caught.value.status == 401
             assert TOKEN not in caught.value.text
-    assert proxy.find_logs(event="api_refused")
+    proxy.wait_for_log(event="api_refused")
     assert TOKEN not in json.dumps(proxy.logs)
     # It is masked, and the UNIX socket asks for none.
     assert ApiClient(socket=str(proxy.api_socket)).get("/config")["admin"]["token"] == "**********"

@@ -74,7 +74,7 @@ def half(
 def test_clients_work_with_what_is_there(half: Target) -> None:
     channel = half.channel()
     assert isinstance(half.address, TrabbitsProcess)
-    assert half.address.find_logs(event="upstream_skipped", upstream="b")
+    half.address.wait_for_log(event="upstream_skipped", upstream="b")
     queue = half.spread_queue(channel)
     assert not half.at("b").has_queue(queue)
     channel.confirm_delivery()
@@ -105,6 +105,7 @@ def test_what_is_for_the_missing_one_is_rejected(half: Target) -> None:
     for word in ("upstream 'b'", "exchange 'amq.direct'", "key 'b.q'"):
         assert word in closed.value.reply_text
     assert isinstance(half.address, TrabbitsProcess)
+    half.address.wait_for_log(event="upstream_not_attached")
     assert len(half.address.find_logs(event="upstream_not_attached")) == 1
 
 
@@ -135,12 +136,14 @@ def test_later_sessions_have_it_when_it_is_back(half: Target, door: Door) -> Non
 
 def test_losing_it_later_is_as_losing_any(half: Target, door: Door) -> None:
     door.open()
-    assert isinstance(half.address, TrabbitsProcess)
+    proxy = half.address
+    assert isinstance(proxy, TrabbitsProcess)
 
     def attached() -> Any:
+        seen = len(proxy.logs)
         connection = half.connect()
-        opened = half.address.find_logs(event="client_opened")  # type: ignore[attr-defined]  # a TrabbitsProcess
-        return connection if "b" in opened[-1]["upstreams"] else None
+        opened = proxy.wait_for_log(event="client_opened", after=seen)
+        return connection if "b" in opened["upstreams"] else None
 
     connection = eventually(attached, what="upstream b attached")
     door.cut()
@@ -178,4 +181,4 @@ def test_clients_are_told_when_none_is_there(
     proxy = trabbits(config)
     with pytest.raises(AMQPConnectionError, match="320"):
         pika.BlockingConnection(pika.URLParameters(proxy.url()))
-    assert proxy.find_logs(event="upstream_skipped")
+    proxy.wait_for_log(event="upstream_skipped")

@@ -205,7 +205,7 @@ class TestEmulateAutoDelete:
         assert not is_nowhere(options, queue)
         connection.close()
         assert eventually(lambda: is_nowhere(options, queue))
-        assert len(logged(options, "queue_deleted", queue)) == options.links
+        eventually(lambda: len(logged(options, "queue_deleted", queue)) == options.links)
 
     def test_close_ok_means_that_it_is_gone(self, options: Target) -> None:
         connection = options.connect()

@@ -60,9 +60,10 @@ def proxy(request: pytest.FixtureRequest, rabbit_a: RabbitNode) -> Iterator[Trab
 
 def refused(proxy: TrabbitsProcess, text: str, product: str = "fine") -> None:
     """A client is refused with this: code and text as pika shows them."""
+    seen = len(proxy.logs)
     with pytest.raises(AMQPConnectionError, match=text):
         BlockingConnection(parameters(proxy, client_properties={"product": product}))
-    assert "policy_refused" in {entry.get("event") for entry in proxy.logs}
+    proxy.wait_for_log(event="policy_refused", after=seen)
 
 
 def only(plugin: str, **options: Any) -> Any:
