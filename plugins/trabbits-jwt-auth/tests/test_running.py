@@ -10,9 +10,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
+import pytest
 from making import Signer, write_keys
 from pamqp import commands, frame
+
+from trabbits.testing.broker import Permissions, User
+from trabbits.testing.client import ClosedByPeer, RecordingClient
 
 TIMEOUT = 30.0
 OLD, NEW = Signer("old"), Signer("new")
@@ -75,3 +80,24 @@ def test_a_running_trabbits_takes_new_keys(tmp_path: Path) -> None:
     assert answers["new"] == answers["old"]
     assert answers["wrong"] == "403 ACCESS_REFUSED - the token is not accepted: it has expired"
     assert answers["new, early"].endswith("its key 'new' is not in the key set")
+
+
+def test_clients_work_with_a_token(tmp_path: Path, embedded_brokers: Any, trabbits_proxy: Any) -> None:
+    """The broker behind knows one user only, and nothing of tokens."""
+    broker = embedded_brokers("main", users={"behind": User("secret", {"/": Permissions()})})
+    keys = write_keys(tmp_path / "keys.json", OLD)
+    mechanism = {"plugin": "jwt", "options": {"keys": str(keys), "needs_tls": False}}
+    mapped = {"*": {"username": "behind", "password": "secret"}}
+    config = {"authentication": {"mechanisms": [mechanism]}, "upstreams": [{"name": "main", "credentials": mapped}]}
+    proxy = trabbits_proxy(config, upstreams={"main": broker})
+    with RecordingClient.connect(proxy.port, user="app", password=OLD.token("app")) as client:
+        client.declare("orders")
+        client.confirm()
+        client.publish("", "orders", b"an order")
+        client.wait_for_confirms()
+        assert broker.depth("orders") == 1
+    opened = proxy.wait_for_log(event="client_opened")
+    assert opened["user"] == "app"
+    for user, token in (("app", NEW.token("app")), ("other", OLD.token("app")), ("app", "no token")):
+        with pytest.raises(ClosedByPeer, match="ACCESS_REFUSED"):
+            RecordingClient.connect(proxy.port, user=user, password=token)
