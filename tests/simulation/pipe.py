@@ -1,12 +1,17 @@
 """One direction of a connection: octets on their way.
 
-Lives here: `Pipe`: what was written and has not arrived, cut into chunks by whoever moves it; full and drained.
+Lives here: `READ_MAX`, and `Pipe`: what was written and has not arrived, cut into chunks by whoever moves it; full and
+drained.
 Must not know: what the octets mean.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
+
+#: Octets that one read of a socket gives at most.
+READ_MAX: Final = 65536
 
 
 def nothing() -> None:

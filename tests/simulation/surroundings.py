@@ -14,7 +14,7 @@ from tests.simulation.codec import Contents
 from tests.simulation.failure import Broken, demand
 from tests.simulation.link_end import LinkEnd, Stage
 from tests.simulation.own_requests import OwnRequests
-from tests.simulation.pipe import Pipe, nothing
+from tests.simulation.pipe import READ_MAX, Pipe, nothing
 from trabbits.log_ids import LogId
 from trabbits.session import actions
 from trabbits.session.link import Link
@@ -102,7 +102,7 @@ class Surroundings:
                 self.methods[frame[7:11]] += 1
         self.session.client_received(octets)
         self.flush()
-        pending, most = self.session.client_scanner.pending, 65536 + self.world.options.frame_max
+        pending, most = self.session.client_scanner.pending, READ_MAX + self.world.options.frame_max
         demand(pending <= most, "bounds", f"{pending} octets of the client wait to be read")
 
     def _client_hung_up(self) -> None:

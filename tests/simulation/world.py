@@ -22,6 +22,7 @@ from tests.simulation.faults import Faults
 from tests.simulation.ledger import Ledger, reporting_to
 from tests.simulation.naming import RENAMED
 from tests.simulation.options import FRAME_MIN, Options, options_of, settings_of
+from tests.simulation.pipe import READ_MAX
 from tests.simulation.program import Program
 from tests.simulation.topology import set_up
 from tests.simulation.trace import Trace
@@ -198,8 +199,9 @@ class World:
 
     def _chunk(self, size: int) -> int:
         kind, random = self._chunks, self.random
+        size = min(size, READ_MAX)
         if kind == "whole" or size <= 1:
-            return min(size, 65536)
+            return size
         if kind == "octets":
             return min(size, random.choice((1, 1, 1, 2, 30)))
         if kind == "small":
