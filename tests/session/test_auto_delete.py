@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pamqp import base
 
 from tests.session.conftest import Opening
 from tests.session.frames import Basic, Channel, Connection, Queue, channel_close, connection_close, on, publish
@@ -153,6 +154,47 @@ def test_a_channel_in_the_middle_of_a_message_is_not_closed(opened: Opening) -> 
     play.link("a", on(1, Channel.CloseOk()))
     play.expect_actions("DeleteQueue a q")
     deleted(play, "a")
+    play.skip()
+
+
+@pytest.mark.parametrize("upstreams", ["a", "ab"])
+@pytest.mark.parametrize("answer", ["declared", "refused", "deleted behind it"])
+def test_a_declare_before_such_a_message_is_waited_for(upstreams: str, answer: str, opened: Opening) -> None:
+    """Its answer says what is to be deleted, and nothing else would."""
+    play = emulating(opened, *upstreams, emulate="a")
+    methods: list[base.Frame] = [Queue.Declare(queue="q", auto_delete=True)]
+    if answer == "deleted behind it":
+        methods.append(Queue.Delete(queue="q", nowait=True))
+    play.client(on(1, *methods), publish(1, "a.k", b"rest")[:-9])
+    play.skip()
+    play.do(lambda: play.session.client_lost("gone"))
+    before = play.taken_actions()
+    assert not any(action.startswith(("DeleteQueue", "CloseLink a")) for action in before)
+    play.skip()
+    refused = channel_close(1, 406, "PRECONDITION_FAILED - no")
+    play.link("a", refused if answer == "refused" else on(1, Queue.DeclareOk("q", 0, 0)))
+    after = play.taken_actions()
+    is_there = answer == "declared"
+    assert ("DeleteQueue a q" in after, "CloseLink a" in after) == (is_there, not is_there)
+    play.skip()
+
+
+@pytest.mark.parametrize("end", ["timer", "link"])
+def test_a_declare_that_is_not_answered_is_told_of(end: str, opened: Opening) -> None:
+    """The queue may be there, and nobody will delete it."""
+    play = emulating(opened, "a")
+    play.client(on(1, Queue.Declare(queue="q", auto_delete=True)), publish(1, "a.k", b"rest")[:-9])
+    play.skip()
+    play.do(lambda: play.session.client_lost("gone"))
+    play.skip()
+    if end == "timer":
+        play.do(lambda: play.session.timer_fired("clean-up"))
+    else:
+        play.do(lambda: play.session.link_lost(play.links["a"], "gone"))
+    told = [fields for entry, fields in play.logged if entry is LogId.QUEUE_NOT_DELETED]
+    assert [(fields["queue"], fields["text"]) for fields in told] == [
+        ("q", "it was declared without an answer, and whether that worked is not known")
+    ]
     play.skip()
 
 

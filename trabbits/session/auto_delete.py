@@ -77,6 +77,13 @@ class _AtLink:
                 del counts[key]
         return there
 
+    def closed(self, channel: int) -> None:
+        """Nothing is answered on this channel any more."""
+        self.deletes.pop(channel, None)
+        for key in [key for key in self.declares if key[0] == channel]:
+            del self.declares[key]
+            self.outlived.pop(key, None)
+
     def proven(self, queue: bytes) -> None:
         """Nothing about it is in doubt."""
         for queues in self.unproven.values():
@@ -107,10 +114,7 @@ class AutoDeletes:
         """The client opens a channel: nothing is left of an earlier one of this number."""
         self._last.pop(channel, None)
         for at in self._links.values():
-            at.deletes.pop(channel, None)
-            for key in [key for key in at.declares if key[0] == channel]:
-                del at.declares[key]
-                at.outlived.pop(key, None)
+            at.closed(channel)
 
     def declares(self, channel: int, wish: QueueDeclareFields, frames: Mapping[Link, bytes]) -> None:
         """The client's `wish`, with the name it goes up with, and what the links get for it."""
@@ -158,9 +162,11 @@ class AutoDeletes:
         elif index == amqp.CHANNEL_CLOSE_OK:
             at.unproven.pop(channel, None)
             at.take_doubts(channel)
+            at.closed(channel)
         elif index == amqp.CHANNEL_CLOSE:
             self._forget_unproven(link, at, channel)
             self._tell_doubts(link, at, channel)
+            at.closed(channel)
         elif index == amqp.QUEUE_DELETE_OK and at.deletes.get(channel):
             at.deleted(at.deletes[channel].popleft())
 
@@ -168,6 +174,11 @@ class AutoDeletes:
         """Whether there is, or may be in a moment, anything to delete or to tell of at this link."""
         at = self._links.get(link)
         return at is not None and bool(at.queues or at.declares or at.doubts)
+
+    def awaits(self, link: Link) -> bool:
+        """Whether this link owes an answer to a declare, which may be one more to delete."""
+        at = self._links.get(link)
+        return at is not None and bool(at.declares)
 
     def take(self, link: Link) -> list[bytes]:
         """What is to be deleted at this link, forgotten with it."""
@@ -178,6 +189,8 @@ class AutoDeletes:
             self._forget_unproven(link, at, channel)
         for channel, _ in list(at.doubts):
             self._tell_doubts(link, at, channel)
+        for _, queue in {key: None for key in at.declares if key not in at.outlived and key[1] not in at.queues}:
+            self._tell_unknown(link, queue, "declared")
         return list(at.queues)
 
     def _remember(self, link: Link, at: _AtLink, queue: bytes) -> bool:

@@ -1,7 +1,8 @@
 """Deleting what a client declared auto-delete when its session ends, and then closing the links.
 
 A queue that others consume from stays.  So that the client's own consumers are not taken for others, its channels are
-closed first; but for one in the middle of a message, on which nothing but the rest of that message could be sent.
+closed first; but for one in the middle of a message, on which nothing but the rest of that message could be sent: the
+answers to its declares are waited for, as they say what is to be deleted.
 RabbitMQ's quorum queues hear a bit late that a channel is gone, so a queue in use is tried again.
 Lives here: the steps, their order and their bounds.  Must not know: which queues these are (``auto_delete.py``).
 """
@@ -32,12 +33,14 @@ RETRY_DELAY: Final = 0.1
 class _Work:
     """What is left to do at one link."""
 
-    __slots__ = ("channels", "in_use", "queues", "rounds")
+    __slots__ = ("begun", "channels", "in_use", "queues", "rounds")
 
     def __init__(self, channels: set[int]) -> None:
         #: Channels that are not closed yet.
         self.channels = channels
-        #: Queues to delete; the first one is being deleted once the channels are closed.
+        #: Whether all has been heard that says what is to be deleted.
+        self.begun = False
+        #: Queues to delete; the first one is being deleted once that is known.
         self.queues: deque[bytes] = deque()
         #: Queues that somebody consumes from.
         self.in_use: list[bytes] = []
@@ -66,17 +69,16 @@ class CleanUp:
                     continue
                 link.send(channel_close(channel, amqp.REPLY_SUCCESS, "Goodbye"))
             work.channels.add(channel)
-        if not work.channels:
-            self._delete(link, work)
+        self._delete_when_known(link, work)
 
     def link_method(self, link: Link, index: int, channel: int) -> None:
-        """A method of a link that is being left."""
+        """A method of a link that is being left; what it says of queues is noted already."""
         work = self._work.get(link)
-        if work is None or index not in (amqp.CHANNEL_CLOSE, amqp.CHANNEL_CLOSE_OK) or channel not in work.channels:
+        if work is None:
             return
-        work.channels.discard(channel)
-        if not work.channels:
-            self._delete(link, work)
+        if index in (amqp.CHANNEL_CLOSE, amqp.CHANNEL_CLOSE_OK):
+            work.channels.discard(channel)
+        self._delete_when_known(link, work)
 
     def queue_deleted(self, link: Link, outcome: Deletion, text: str) -> None:
         """The answer to `DeleteQueue`."""
@@ -120,10 +122,13 @@ class CleanUp:
         if work is not None and not self._work:
             session.actions += (CancelTimer(timers.CLEAN_UP), CancelTimer(timers.CLEAN_UP_AGAIN))
 
-    def _delete(self, link: Link, work: _Work) -> None:
-        """The channels are closed, so nothing is declared any more."""
+    def _delete_when_known(self, link: Link, work: _Work) -> None:
+        """Begin when the channels are closed and, on those that cannot be, all declares are answered."""
         auto_deletes = self._session.auto_deletes
         assert auto_deletes is not None
+        if work.begun or work.channels or auto_deletes.awaits(link):
+            return
+        work.begun = True
         work.queues.extend(auto_deletes.take(link))
         self._next(link, work)
 
